@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One verb per file, and the only place of the program that prints results and errors.
+
+pub mod build;
+pub mod export;
+pub mod import;
+pub mod inspect;
+pub mod list;
+mod process;
+pub mod rm;
+pub mod run;
+pub mod tag;
+pub mod unpack;
+pub mod verify;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use corten_image::{Context, Error, Result};
+
+/// A verb that failed.
+pub struct Failure {
+    /// Why.
+    pub error: Error,
+    /// What the program ends with.
+    pub status: u8,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, status: 1 }
+    }
+}
+
+/// Prints a result.
+pub fn print(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("write to standard output")
+}
+
+/// Says something beside the result.
+pub fn note(text: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "corten-image: {text}");
+}
+
+/// A number of bytes for people.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes;
+    let mut tenths = 0;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024 {
+            return match unit {
+                "B" => format!("{value} {unit}"),
+                _ => format!("{value}.{tenths} {unit}"),
+            };
+        }
+        tenths = (value % 1024) * 10 / 1024;
+        value /= 1024;
+    }
+    format!("{value}.{tenths} TiB")
+}
+
+/// Prints why a verb failed.
+pub fn report(failure: &Failure) -> ExitCode {
+    // A closed stderr leaves nobody to tell; the status still tells.
+    let _ = writeln!(std::io::stderr(), "corten-image: {}", failure.error);
+    ExitCode::from(failure.status)
+}

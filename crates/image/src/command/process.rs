@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `unpack` and `run` let the caller change of the image's config.
+
+use corten_image::bundle::{Changes, Network};
+use corten_image::{Error, Result};
+
+/// The container's process, where it shall differ from the image's config.
+#[derive(clap::Args)]
+pub struct ProcessArgs {
+    /// Set a variable; without `=` to the value that it has here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// The working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// USER[:GROUP], by name or number
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// The program, in place of the image's entrypoint; empty for none
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// With a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// The host name
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// none (one of its own, with nothing in it) or host
+    #[arg(long, value_name = "NETWORK", default_value = "none")]
+    network: String,
+}
+
+impl ProcessArgs {
+    /// Together with the arguments of the program.
+    pub fn changes(&self, args: Vec<String>) -> Result<Changes> {
+        let mut env = Vec::new();
+        for variable in &self.env {
+            match variable.contains('=') {
+                true => env.push(variable.clone()),
+                // What the environment doesn't have is not given.
+                false => env.extend(
+                    std::env::var(variable)
+                        .ok()
+                        .map(|value| format!("{variable}={value}")),
+                ),
+            }
+        }
+        let network = match self.network.as_str() {
+            "none" => Network::None,
+            "host" => Network::Host,
+            other => {
+                return Err(Error::invalid(format!(
+                    "unknown network {other:?}: want none or host"
+                )));
+            }
+        };
+        let entrypoint = self
+            .entrypoint
+            .as_ref()
+            .map(|program| match program.as_str() {
+                "" => Vec::new(),
+                program => vec![program.to_owned()],
+            });
+        Ok(Changes {
+            args,
+            entrypoint,
+            env,
+            workdir: self.workdir.clone(),
+            user: self.user.clone(),
+            terminal: self.tty,
+            hostname: self.hostname.clone(),
+            network,
+        })
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten-image`, the program: read the command line, open the store, run the verb, print one error, end with its
+//! status.
+#![forbid(unsafe_code)]
+
+mod command;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use corten_image::{Result, Store};
+
+/// Builds, stores and unpacks OCI images.
+#[derive(Parser)]
+#[command(name = "corten-image")]
+struct Cli {
+    /// Where images are kept: an OCI image layout (default: /var/lib/corten, or ~/.local/share/corten for a user)
+    #[arg(long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Build(command::build::Args),
+    Export(command::export::Args),
+    Import(command::import::Args),
+    Inspect(command::inspect::Args),
+    List(command::list::Args),
+    Prune(command::rm::PruneArgs),
+    Rm(command::rm::Args),
+    Run(command::run::Args),
+    Tag(command::tag::Args),
+    Unpack(command::unpack::Args),
+    Verify(command::verify::Args),
+}
+
+impl Cli {
+    fn open_store(&self) -> Result<Store> {
+        match &self.store {
+            Some(path) => Store::open(path),
+            None => Store::open(&Store::default_path()?),
+        }
+    }
+
+    fn run(&self) -> std::result::Result<u8, command::Failure> {
+        let store = self.open_store()?;
+        match &self.verb {
+            Verb::Build(args) => command::build::run(&store, args)?,
+            Verb::Export(args) => command::export::run(&store, args)?,
+            Verb::Import(args) => command::import::run(&store, args)?,
+            Verb::Inspect(args) => command::inspect::run(&store, args)?,
+            Verb::List(args) => command::list::run(&store, args)?,
+            Verb::Prune(args) => command::rm::prune(&store, args)?,
+            Verb::Rm(args) => command::rm::run(&store, args)?,
+            Verb::Run(args) => return command::run::run(&store, args),
+            Verb::Tag(args) => command::tag::run(&store, args)?,
+            Verb::Unpack(args) => command::unpack::run(&store, args)?,
+            Verb::Verify(args) => command::verify::run(&store, args)?,
+        }
+        Ok(0)
+    }
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => command::report(&failure),
+    }
+}

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Entries of a layer become files.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use corten_sys::{Call, Errno};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
+
+use super::metadata::{self, Owners, Skipped};
+use super::parents::{Parent, Parents, lstat, mkdir, shown};
+use super::settle::Pending;
+use super::whiteout::{self, Leaf, Made};
+use super::{Layout, path};
+use crate::error::{Context, Error, Kind, Result};
+use crate::store::files;
+use crate::tar::{Entry, EntryKind, Reader};
+
+/// From this size on, blocks are asked for at once.
+const LARGE: u64 = 1 << 20;
+
+/// Attributes of directories that wait for the end may be so many bytes.
+const WAITING: usize = 64 << 20;
+
+/// A directory whose mode and times are set at the end: until then its content is still made.
+struct Finished {
+    path: Vec<u8>,
+    inode: u64,
+    entry: Entry,
+}
+
+/// Applies layers to a tree: in the flat layout all of an image one after the other, in the overlay layout one.
+pub struct Extractor<'a> {
+    parents: Parents<'a>,
+    layout: Layout,
+    owners: Owners,
+    dirs: Vec<Finished>,
+    /// Bytes of the attributes in `dirs`.
+    waiting: usize,
+    /// What this layer brought; not kept for the bottom layer, below which there is nothing to delete.
+    made: Option<Made>,
+    applied: usize,
+    root_opaque: bool,
+    root_entry: bool,
+    links: Vec<(Vec<u8>, Vec<u8>)>,
+    whiteouts: Vec<Vec<u8>>,
+    skipped: Skipped,
+}
+
+impl<'a> Extractor<'a> {
+    /// Starts in the directory `root`: empty, unless it is an archive that is added to what is there.
+    pub fn new(root: BorrowedFd<'a>, layout: Layout) -> Result<Self> {
+        if layout != Layout::Archive {
+            metadata::plain_dir(root)?;
+        }
+        let owners = match rustix::process::geteuid().is_root() {
+            true => Owners::Image,
+            false => Owners::Caller,
+        };
+        Ok(Self {
+            parents: Parents::new(root, layout),
+            layout,
+            owners,
+            dirs: Vec::new(),
+            waiting: 0,
+            made: None,
+            applied: 0,
+            root_opaque: false,
+            root_entry: false,
+            links: Vec::new(),
+            whiteouts: Vec::new(),
+            skipped: Skipped::default(),
+        })
+    }
+
+    /// Applies one layer, to the end of its tar.
+    pub fn apply<R: Read>(&mut self, tar: &mut Reader<R>) -> Result<()> {
+        self.made = (self.layout == Layout::Flat && self.applied > 0).then(Made::new);
+        self.applied += 1;
+        while let Some(entry) = tar.next()? {
+            self.entry(&entry, tar)
+                .with_context(|| format!("entry {}", entry.shown()))?;
+        }
+        Ok(())
+    }
+
+    /// Sets what had to wait, and says what waits for the layers below.
+    pub fn finish(mut self) -> Result<Pending> {
+        self.parents.forget();
+        // The last word on a directory counts, and below goes before above: a user may not enter some of them after.
+        let mut done = HashSet::new();
+        for dir in std::mem::take(&mut self.dirs).into_iter().rev() {
+            if done.insert(dir.inode) {
+                self.finish_dir(&dir)
+                    .with_context(|| format!("entry {}", dir.entry.shown()))?;
+            }
+        }
+        Ok(Pending {
+            implicit: self.parents.implicit.into_iter().collect(),
+            links: self.links,
+            whiteouts: self.whiteouts,
+            root_opaque: self.root_opaque,
+            root_implicit: !self.root_entry,
+            skipped: self.skipped,
+        })
+    }
+
+    /// SECURITY: the directory is found again from the root, its last component not followed, and must be the inode
+    /// that was made: a link that took its place gets nothing (CVE-2026-33056).
+    fn finish_dir(&mut self, dir: &Finished) -> Result<()> {
+        let parts: Vec<&[u8]> = dir.path.split(|&byte| byte == b'/').collect();
+        let fd = match parts.split_last() {
+            Some((leaf, above)) if !leaf.is_empty() => {
+                let Some(parent) = self.parents.find(above)? else {
+                    return Ok(());
+                };
+                match files::open_dir(&parent.fd, OsStr::from_bytes(leaf)) {
+                    Ok(fd) => fd,
+                    Err(error)
+                        if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) =>
+                    {
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            _ => files::open_dir(self.parents.root(), ".")?,
+        };
+        if rustix::fs::fstat(&fd).call("fstat", String::new)?.st_ino != dir.inode {
+            return Ok(());
+        }
+        metadata::set_file(fd.as_fd(), &dir.entry, self.owners, &mut self.skipped)
+    }
+
+    fn entry<R: Read>(&mut self, entry: &Entry, tar: &mut Reader<R>) -> Result<()> {
+        let parts = path::components(&entry.path)?;
+        let Some((leaf, above)) = parts.split_last() else {
+            return self.root(entry);
+        };
+        if self.layout != Layout::Archive {
+            match whiteout::classify(leaf)? {
+                Leaf::Plain => {}
+                Leaf::Whiteout(name) => return self.whiteout(above, name),
+                Leaf::Opaque => return self.opaque(above),
+            }
+        }
+        let parent = self.parents.resolve(above)?;
+        match &entry.kind {
+            EntryKind::Dir => self.dir(&parent, leaf, entry)?,
+            EntryKind::File => self.file(&parent, leaf, entry, tar)?,
+            EntryKind::Symlink(target) => self.symlink(&parent, leaf, target, entry)?,
+            EntryKind::Hardlink(target) => self.hardlink(&parent, leaf, target)?,
+            EntryKind::Char { .. } | EntryKind::Block { .. } | EntryKind::Fifo => {
+                self.special(&parent, leaf, entry)?
+            }
+        }
+        if let Some(made) = &mut self.made {
+            made.insert((parent.inode, Box::from(*leaf)));
+        }
+        Ok(())
+    }
+
+    /// An entry that names the root itself can only be a directory (CVE-2021-29136).
+    fn root(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Dir {
+            return Err(Error::corrupt("it names the root, and is no directory"));
+        }
+        self.root_entry = true;
+        let stat = rustix::fs::fstat(self.parents.root()).call("fstat", String::new)?;
+        self.finish_later(Vec::new(), stat.st_ino, entry)
+    }
+
+    /// Keeps what a directory shall look like for the end.
+    fn finish_later(&mut self, path: Vec<u8>, inode: u64, entry: &Entry) -> Result<()> {
+        let attributes = entry
+            .xattrs
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        self.waiting += attributes.sum::<usize>();
+        if self.waiting > WAITING {
+            return Err(Error::new(
+                Kind::Limit,
+                format!("directories have more than {WAITING} bytes of attributes"),
+            ));
+        }
+        self.dirs.push(Finished {
+            path,
+            inode,
+            entry: entry.clone(),
+        });
+        Ok(())
+    }
+
+    fn whiteout(&mut self, above: &[&[u8]], name: &[u8]) -> Result<()> {
+        match self.layout {
+            Layout::Overlay => {
+                let parent = self.parents.resolve(above)?;
+                whiteout::mark(parent.fd.as_fd(), name)?;
+                self.whiteouts.push(parent.path_of(name));
+                Ok(())
+            }
+            Layout::Flat | Layout::Archive => {
+                let (Some(made), Some(parent)) = (&self.made, self.parents.find(above)?) else {
+                    return Ok(());
+                };
+                whiteout::remove(parent.fd.as_fd(), parent.inode, name, made)?;
+                self.parents.forget();
+                Ok(())
+            }
+        }
+    }
+
+    fn opaque(&mut self, above: &[&[u8]]) -> Result<()> {
+        match self.layout {
+            // overlayfs does not look for the attribute on a layer's root.
+            Layout::Overlay if above.is_empty() => {
+                self.root_opaque = true;
+                Ok(())
+            }
+            Layout::Overlay => whiteout::make_opaque(self.parents.resolve(above)?.fd.as_fd()),
+            Layout::Flat | Layout::Archive => {
+                let (Some(made), Some(parent)) = (&self.made, self.parents.find(above)?) else {
+                    return Ok(());
+                };
+                whiteout::remove_below(parent.fd.as_fd(), made, 0)?;
+                self.parents.forget();
+                Ok(())
+            }
+        }
+    }
+
+    fn dir(&mut self, parent: &Rc<Parent>, leaf: &[u8], entry: &Entry) -> Result<()> {
+        let at = parent.fd.as_fd();
+        if !mkdir(at, leaf)? {
+            let stat = lstat(at, leaf)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                // What hid the layers below until now, hides them still.
+                self.clear(parent, leaf)?;
+                mkdir(at, leaf)?;
+                if self.layout == Layout::Overlay {
+                    whiteout::make_opaque(files::open_dir(at, OsStr::from_bytes(leaf))?.as_fd())?;
+                }
+            }
+        }
+        let inode = lstat(at, leaf)?.st_ino;
+        let path = parent.path_of(leaf);
+        self.parents.implicit.remove(&path);
+        self.finish_later(path, inode, entry)
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        parent: &Rc<Parent>,
+        leaf: &[u8],
+        entry: &Entry,
+        tar: &mut Reader<R>,
+    ) -> Result<()> {
+        let create = || {
+            rustix::fs::openat(
+                &parent.fd,
+                OsStr::from_bytes(leaf),
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::from_raw_mode(0o600),
+            )
+        };
+        // Never opened and truncated: another name of the old file may be outside of what this layer means.
+        let fd = match create() {
+            Err(Errno::EXIST) => {
+                self.clear(parent, leaf)?;
+                create()
+            }
+            result => result,
+        }
+        .call("create", String::new)?;
+        if entry.size >= LARGE {
+            // Early, rather than after having written most of it. Any other failure (not every file system can) is
+            // no loss: it only saves time.
+            if let Err(errno @ Errno::NOSPC) =
+                rustix::fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, 0, entry.size)
+            {
+                return Err(
+                    corten_sys::Error::new("fallocate", entry.size.to_string(), errno).into(),
+                );
+            }
+        }
+        let mut file = File::from(fd);
+        loop {
+            let content = tar.content()?;
+            if content.is_empty() {
+                break;
+            }
+            let count = content.len();
+            file.write_all(content).context("write")?;
+            tar.consume(count);
+        }
+        metadata::set_file(file.as_fd(), entry, self.owners, &mut self.skipped)
+    }
+
+    fn symlink(
+        &mut self,
+        parent: &Rc<Parent>,
+        leaf: &[u8],
+        target: &[u8],
+        entry: &Entry,
+    ) -> Result<()> {
+        let create = || {
+            rustix::fs::symlinkat(
+                OsStr::from_bytes(target),
+                &parent.fd,
+                OsStr::from_bytes(leaf),
+            )
+        };
+        self.create(parent, leaf, "symlink", create)?;
+        metadata::set_special(
+            parent.fd.as_fd(),
+            leaf,
+            entry,
+            self.owners,
+            &mut self.skipped,
+        )
+    }
+
+    fn hardlink(&mut self, parent: &Rc<Parent>, leaf: &[u8], target: &[u8]) -> Result<()> {
+        let parts = path::components(target).context("link target")?;
+        let Some((name, above)) = parts.split_last() else {
+            return Err(Error::corrupt("it is a hard link to the root"));
+        };
+        let source = self.parents.find(above)?;
+        let stat = source.as_ref().map(|source| lstat(source.fd.as_fd(), name));
+        let (source, stat) = match (source, stat) {
+            (Some(source), Some(Ok(stat)))
+                if !(self.layout == Layout::Overlay && whiteout::is_mark(&stat)) =>
+            {
+                (source, stat)
+            }
+            (_, Some(Err(error))) if error.errno() != Errno::NOENT => return Err(error.into()),
+            _ if self.layout == Layout::Overlay => {
+                // The target is in a layer below, or nowhere.
+                self.links.push((path::join(&parts), parent.path_of(leaf)));
+                return Ok(());
+            }
+            _ => {
+                return Err(Error::corrupt(format!(
+                    "it is a hard link to {}, which is not there",
+                    shown(target)
+                )));
+            }
+        };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return Err(Error::corrupt(format!(
+                "it is a hard link to {}, a directory",
+                shown(target)
+            )));
+        }
+        if lstat(parent.fd.as_fd(), leaf)
+            .is_ok_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino))
+        {
+            return Ok(());
+        }
+        // SECURITY: without AT_SYMLINK_FOLLOW a link is linked, not what it points to.
+        let create = || {
+            rustix::fs::linkat(
+                &source.fd,
+                OsStr::from_bytes(name),
+                &parent.fd,
+                OsStr::from_bytes(leaf),
+                AtFlags::empty(),
+            )
+        };
+        self.create(parent, leaf, "link", create)
+    }
+
+    fn special(&mut self, parent: &Rc<Parent>, leaf: &[u8], entry: &Entry) -> Result<()> {
+        let (kind, device) = match entry.kind {
+            EntryKind::Char { major, minor } => (FileType::CharacterDevice, Some((major, minor))),
+            EntryKind::Block { major, minor } => (FileType::BlockDevice, Some((major, minor))),
+            _ => (FileType::Fifo, None),
+        };
+        if kind == FileType::CharacterDevice && device == Some((0, 0)) {
+            return Err(Error::corrupt(
+                "it is a character device 0:0, overlayfs's mark of a deleted file",
+            ));
+        }
+        if device.is_some() && self.owners == Owners::Caller {
+            self.skipped.devices += 1;
+            return Ok(());
+        }
+        let number = device.map_or(0, |(major, minor)| rustix::fs::makedev(major, minor));
+        let mode = Mode::from_raw_mode(entry.mode);
+        let create =
+            || rustix::fs::mknodat(&parent.fd, OsStr::from_bytes(leaf), kind, mode, number);
+        self.create(parent, leaf, "mknod", create)?;
+        metadata::set_special(
+            parent.fd.as_fd(),
+            leaf,
+            entry,
+            self.owners,
+            &mut self.skipped,
+        )?;
+        metadata::set_special_mode(parent.fd.as_fd(), leaf, entry.mode)
+    }
+
+    /// Makes `leaf`, in place of what has that name.
+    fn create(
+        &mut self,
+        parent: &Rc<Parent>,
+        leaf: &[u8],
+        call: &'static str,
+        create: impl Fn() -> rustix::io::Result<()>,
+    ) -> Result<()> {
+        let made = match create() {
+            Err(Errno::EXIST) => {
+                self.clear(parent, leaf)?;
+                create()
+            }
+            result => result,
+        };
+        Ok(made.call(call, String::new)?)
+    }
+
+    fn clear(&mut self, parent: &Rc<Parent>, leaf: &[u8]) -> Result<()> {
+        if whiteout::clear(parent.fd.as_fd(), leaf)? {
+            self.parents.forget();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Thin, typed wrappers of the Linux calls that a container runtime needs.
+//!
+//! The only crate of the workspace in which unsafe code compiles. It knows no OCI word: file descriptors, flags and
+//! bytes in, file descriptors, numbers and [`Error`] out. Everything that it opens is close-on-exec by itself.
+
+#![warn(missing_docs)]
+
+#[macro_use]
+mod flags;
+mod error;
+
+pub use error::{Call, Errno, Error, Result, describe};
+
+pub mod batch;
+pub mod bpf;
+pub mod cgroup_fs;
+pub mod fs;
+pub mod lock;
+pub mod mount;
+pub mod net;
+pub mod pidfd;
+pub mod process;
+pub mod shared;
+pub mod signal;
+pub mod socket;
+pub mod spawn;
+pub mod start;
+pub mod tty;

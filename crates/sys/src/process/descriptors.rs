@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The descriptor table of this process as a whole: sweeping it, and putting descriptors at given numbers.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::error::{Call, Errno, Error, Result};
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn seal_descriptors(first: u32) -> Result<()> {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor from `first` on. Whoever still holds an `OwnedFd` in that range must forget it.
+pub fn close_descriptors(first: u32) -> Result<()> {
+    close_range(first, 0)
+}
+
+fn close_range(first: u32, flags: u32) -> Result<()> {
+    // SAFETY: close_range(2) takes three numbers. That a descriptor which an OwnedFd still names is closed breaks no
+    // memory; the callers' contract (in their docs) keeps such values from being used.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("close_range", format!("{first} {flags:#x}")))
+    }
+}
+
+/// Whether this process has a descriptor of that number.
+pub fn is_open(number: u32) -> bool {
+    let Ok(number) = RawFd::try_from(number) else {
+        return false;
+    };
+    // SAFETY: F_GETFD only asks; a number that is no descriptor is answered with EBADF.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// What becomes of a descriptor at execve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExec {
+    /// The program has it.
+    Keep,
+    /// It is closed.
+    Close,
+}
+
+/// Puts a copy of `fd` at exactly the number `target`, replacing what was there.
+pub fn place_descriptor(fd: BorrowedFd<'_>, target: RawFd, on_exec: OnExec) -> Result<()> {
+    let flags = match on_exec {
+        OnExec::Keep => 0,
+        OnExec::Close => libc::O_CLOEXEC,
+    };
+    if fd.as_raw_fd() == target {
+        return Ok(());
+    }
+    // SAFETY: dup3(2) takes numbers; replacing the descriptor `target` is what the caller asks for.
+    let answer = unsafe { libc::dup3(fd.as_raw_fd(), target, flags) };
+    if answer == target {
+        Ok(())
+    } else {
+        Err(Error::last("dup3", format!("{} {target}", fd.as_raw_fd())))
+    }
+}
+
+/// Moves `fd` to exactly the number `target`, close-on-exec, replacing what was there.
+pub fn move_descriptor(fd: OwnedFd, target: u32) -> Result<OwnedFd> {
+    let target =
+        RawFd::try_from(target).map_err(|_| Error::new("dup3", target.to_string(), Errno::BADF))?;
+    if fd.as_raw_fd() == target {
+        return Ok(fd);
+    }
+    place_descriptor(fd.as_fd(), target, OnExec::Close)?;
+    drop(fd);
+    // SAFETY: dup3 made `target` a new descriptor of ours; whoever owned the number before has lost it to that call.
+    Ok(unsafe { OwnedFd::from_raw_fd(target) })
+}
+
+/// Moves `fds` to the numbers from `first` on, in their order, close-on-exec, replacing what was there.
+pub fn gather_descriptors<const N: usize>(first: u32, fds: [OwnedFd; N]) -> Result<[OwnedFd; N]> {
+    let args = || format!("{N} from {first}");
+    let count = RawFd::try_from(N).unwrap_or(RawFd::MAX);
+    let beyond = RawFd::try_from(first)
+        .ok()
+        .and_then(|first| first.checked_add(count));
+    let beyond = beyond.ok_or_else(|| Error::new("dup3", args(), Errno::BADF))?;
+    // Out of the way first: one may stand where another is to go.
+    let mut clear = Vec::with_capacity(N);
+    for fd in fds {
+        let copy = rustix::io::fcntl_dupfd_cloexec(&fd, beyond).call("fcntl", args)?;
+        clear.push(copy);
+    }
+    let mut placed = Vec::with_capacity(N);
+    for (target, fd) in (first..).zip(clear) {
+        placed.push(move_descriptor(fd, target)?);
+    }
+    <[OwnedFd; N]>::try_from(placed).map_err(|_| Error::new("dup3", args(), Errno::BADF))
+}

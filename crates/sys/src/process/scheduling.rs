@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How this process is scheduled, what it may use, and how the kernel presents itself to it.
+
+use std::mem::size_of;
+
+use rustix::process::{Pid, Resource, Rlimit};
+
+use crate::error::{Call, Errno, Error, Result};
+
+/// Sets the execution domain (personality(2)).
+pub fn set_personality(persona: u32) -> Result<()> {
+    // SAFETY: personality(2) takes a number and touches no memory.
+    let answer = unsafe { libc::personality(libc::c_ulong::from(persona)) };
+    if answer >= 0 {
+        Ok(())
+    } else {
+        Err(Error::last("personality", format!("{persona:#x}")))
+    }
+}
+
+/// The scheduling attributes of a process (sched_setattr(2)); times in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scheduling {
+    /// SCHED_*.
+    pub policy: u32,
+    /// SCHED_FLAG_*.
+    pub flags: u64,
+    /// For SCHED_OTHER and SCHED_BATCH.
+    pub nice: i32,
+    /// For SCHED_FIFO and SCHED_RR.
+    pub priority: u32,
+    /// For SCHED_DEADLINE.
+    pub runtime: u64,
+    /// For SCHED_DEADLINE.
+    pub deadline: u64,
+    /// For SCHED_DEADLINE.
+    pub period: u64,
+}
+
+/// Sets the scheduling attributes of this process.
+pub fn set_scheduling(wanted: Scheduling) -> Result<()> {
+    // The kernel's struct sched_attr, first version: 48 bytes.
+    #[repr(C)]
+    struct Attr {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let attr = Attr {
+        size: size_of::<Attr>() as u32,
+        policy: wanted.policy,
+        flags: wanted.flags,
+        nice: wanted.nice,
+        priority: wanted.priority,
+        runtime: wanted.runtime,
+        deadline: wanted.deadline,
+        period: wanted.period,
+    };
+    // SAFETY: the kernel reads `size` bytes of `attr`, which is a live sched_attr of exactly that size; 0 names the
+    // calling thread.
+    let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("sched_setattr", format!("{wanted:?}")))
+    }
+}
+
+/// Sets class (1 realtime, 2 best effort, 3 idle) and level of this process' I/O priority (ioprio_set(2)).
+pub fn set_io_priority(class: u32, level: u32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_long = 1;
+    const IOPRIO_CLASS_SHIFT: u32 = 13;
+    let value = libc::c_long::from(class << IOPRIO_CLASS_SHIFT | level);
+    // SAFETY: ioprio_set(2) takes three numbers; 0 names the calling thread.
+    let answer = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(Error::last(
+            "ioprio_set",
+            format!("class {class} level {level}"),
+        ))
+    }
+}
+
+/// Sets the limit with the kernel's number `resource` of the process `pid` (0: this one); `None` is no limit.
+pub fn set_limit(pid: i32, resource: u32, soft: Option<u64>, hard: Option<u64>) -> Result<()> {
+    let limits = [
+        Resource::Cpu,
+        Resource::Fsize,
+        Resource::Data,
+        Resource::Stack,
+        Resource::Core,
+        Resource::Rss,
+        Resource::Nproc,
+        Resource::Nofile,
+        Resource::Memlock,
+        Resource::As,
+        Resource::Locks,
+        Resource::Sigpending,
+        Resource::Msgqueue,
+        Resource::Nice,
+        Resource::Rtprio,
+        Resource::Rttime,
+    ];
+    let args = || format!("{pid} {resource} {soft:?} {hard:?}");
+    let Some(&kind) = limits.iter().find(|&&kind| kind as u32 == resource) else {
+        return Err(Error::new("prlimit64", args(), Errno::INVAL));
+    };
+    let wanted = Rlimit {
+        current: soft,
+        maximum: hard,
+    };
+    rustix::process::prlimit(Pid::from_raw(pid), kind, wanted)
+        .call("prlimit64", args)
+        .map(drop)
+}
+
+/// Raises this process' soft limit of open files to its hard limit.
+pub fn raise_open_files() -> Result<()> {
+    let now = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    rustix::process::setrlimit(Resource::Nofile, wanted).call("setrlimit", || "nofile".to_owned())
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Unix sockets that carry whole messages and descriptors.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
+use rustix::net::sockopt::Timeout;
+
+use crate::error::{Call, Errno, Error, Result};
+
+/// The longest path that fits a socket address (unix(7)), its NUL left out.
+const ADDRESS_MAX: usize = 107;
+
+/// How long a listener may take to let us in, and to take what is sent.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A pair of connected sockets that keep message boundaries; a peer's end is seen as an empty read.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .call("socketpair", String::new)
+}
+
+/// A socket of `kind` that listens at `name` in the directory `dir`, for one connection at a time.
+pub fn listen(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let args = || format!("{name:?}");
+    let socket = new(SocketType::SEQPACKET)?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).as_str())
+        .call("bind", args)?;
+    rustix::net::bind(&socket, &address).call("bind", args)?;
+    rustix::net::listen(&socket, 1).call("listen", args)?;
+    Ok(socket)
+}
+
+/// The next connection to the listening `socket`.
+pub fn accept(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::io::retry_on_intr(|| rustix::net::accept_with(socket, SocketFlags::CLOEXEC))
+        .call("accept4", String::new)
+}
+
+/// Connects to the listener `name` in the directory `dir`. ECONNREFUSED where nobody listens any more.
+pub fn connect_in(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+    connect_address(SocketType::SEQPACKET, Path::new(&path), name)
+}
+
+/// Connects to the stream socket at `path`; paths longer than a socket address go through their directory.
+pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    let shown = path.display().to_string();
+    if path.as_os_str().as_bytes().len() <= ADDRESS_MAX {
+        return connect_address(SocketType::STREAM, path, &shown);
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::new(
+            "connect",
+            format!("{path:?}"),
+            Errno::NAMETOOLONG,
+        ));
+    };
+    let dir = crate::fs::open_dir(parent)?;
+    let short = Path::new("/proc/self/fd")
+        .join(dir.as_raw_fd().to_string())
+        .join(name);
+    connect_address(SocketType::STREAM, &short, &shown)
+}
+
+fn connect_address(kind: SocketType, path: &Path, shown: &str) -> Result<OwnedFd> {
+    let args = || format!("{shown:?}");
+    let socket = new(kind)?;
+    // Covers connect(2), which waits while the listener's backlog is full (unix(7)), and what is sent later.
+    rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))
+        .call("setsockopt", || "SO_SNDTIMEO".to_owned())?;
+    let address = SocketAddrUnix::new(path).call("connect", args)?;
+    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)).call("connect", args)?;
+    Ok(socket)
+}
+
+fn new(kind: SocketType) -> Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+        .call("socket", || "AF_UNIX".to_owned())
+}
+
+/// Sends `bytes` as one message. A peer that is gone is EPIPE, never a signal.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
+    rustix::io::retry_on_intr(|| rustix::net::send(socket, bytes, SendFlags::NOSIGNAL))
+        .call("sendto", || format!("{} bytes", bytes.len()))
+        .map(drop)
+}
+
+/// Sends `bytes` with the descriptor `fd`.
+pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let fds = [fd];
+    rustix::io::retry_on_intr(|| {
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        rustix::net::sendmsg(
+            socket,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+    })
+    .call("sendmsg", || {
+        format!("{} bytes and a descriptor", bytes.len())
+    })
+    .map(drop)
+}
+
+/// One message: its bytes (none at the end of the connection) and the descriptor that came with it.
+#[derive(Debug)]
+pub struct Message {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The first descriptor; further ones are closed.
+    pub fd: Option<OwnedFd>,
+}
+
+/// Receives one message of at most `limit` bytes; a longer one is EMSGSIZE, never a cut one.
+pub fn receive(socket: BorrowedFd<'_>, limit: usize) -> Result<Message> {
+    let mut bytes = vec![0; limit];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let answer = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    })
+    .call("recvmsg", String::new)?;
+    let mut fd = None;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+            fd = fds.next();
+        }
+    }
+    if answer.flags.contains(ReturnFlags::TRUNC) {
+        return Err(Error::new(
+            "recvmsg",
+            format!("over {limit} bytes"),
+            Errno::MSGSIZE,
+        ));
+    }
+    bytes.truncate(answer.bytes);
+    Ok(Message { bytes, fd })
+}
+
+/// Whether a message (or the end) can be read from `socket` at once.
+pub fn is_readable(socket: &OwnedFd) -> Result<bool> {
+    let now = Some(std::time::Duration::ZERO);
+    Ok(crate::signal::wait_readable(&[socket.as_fd()], now)?.is_some())
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A program as a child process, with exactly the descriptors, the environment and the directory that it is given.
+//!
+//! Not the standard library's `Command`: that one may only be used where nothing was cloned before, inherits what the
+//! caller left open, and knows no process group to kill. Any process of one thread, no privileges.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, SeekFrom};
+use rustix::process::{Pid, Signal};
+
+use crate::process::{ChildOf, Cloned, Exit, Namespaces, Program, Wait};
+use crate::{Call, Errno, Error, Result, fs, process, signal, socket};
+
+/// What the new process has from its first instruction on.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// Its descriptor 0.
+    pub stdin: BorrowedFd<'a>,
+    /// Its descriptors 1 and 2.
+    pub output: BorrowedFd<'a>,
+    /// Its working directory.
+    pub directory: BorrowedFd<'a>,
+}
+
+/// A running child. Whoever drops it without [`Spawned::wait`] leaves a zombie.
+#[derive(Debug)]
+pub struct Spawned {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+/// The steps of the child, as the bytes of its report: nothing is allocated between clone and exec but on failure.
+const STEPS: [&str; 5] = ["setsid", "signals", "dup3", "fchdir", "execve"];
+
+/// Starts the program at `path` (`args` includes its name) in a session, hence a process group, of its own: no terminal, default signals, no descriptor above
+/// 2. Returns when it has been executed; a failure to get there is this function's.
+pub fn spawn(
+    path: &Path,
+    args: &[String],
+    env: &[String],
+    setting: Setting<'_>,
+) -> Result<Spawned> {
+    let program = Program::new(path, args, env)?;
+    let (ours, childs) = socket::pair()?;
+    let (pid, pidfd) = match process::clone(Namespaces::empty(), None, ChildOf::Caller)? {
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        Cloned::Child => {
+            let (step, error) = become_program(&program, setting, childs.as_fd());
+            let [a, b, c, d] = error.errno().raw_os_error().to_ne_bytes();
+            // If the parent is gone nobody waits for this.
+            socket::send(childs.as_fd(), &[step, a, b, c, d]).ok();
+            process::exit_now(127);
+        }
+    };
+    drop(childs);
+    let spawned = Spawned { pid, pidfd };
+    let report = socket::receive(ours.as_fd(), 5)?.bytes;
+    let [step, a, b, c, d] = report[..] else {
+        return Ok(spawned);
+    };
+    spawned.wait(None)?;
+    let errno = Errno::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
+    let call = STEPS.get(usize::from(step)).copied().unwrap_or("clone3");
+    Err(Error::new(call, format!("{path:?}"), errno))
+}
+
+/// The child, until it is another program or has failed at a step.
+fn become_program(program: &Program, setting: Setting<'_>, report: BorrowedFd<'_>) -> (u8, Error) {
+    let prepare = || {
+        process::new_session().map_err(|error| (0, error))?;
+        signal::reset_dispositions().map_err(|error| (1, error))?;
+        signal::unblock_all().map_err(|error| (1, error))?;
+        // Out of the way of 0 to 2 first: a caller may have closed its own.
+        let above = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).call("dup3", String::new);
+        let stdin = above(setting.stdin).map_err(|error| (2, error))?;
+        let output = above(setting.output).map_err(|error| (2, error))?;
+        let directory = above(setting.directory).map_err(|error| (2, error))?;
+        let kept = above(report).map_err(|error| (2, error))?;
+        for (fd, number) in [(&stdin, 0), (&output, 1), (&output, 2)] {
+            process::place_descriptor(fd.as_fd(), number, process::OnExec::Keep)
+                .map_err(|error| (2, error))?;
+        }
+        process::seal_descriptors(3).map_err(|error| (2, error))?;
+        fs::change_dir(directory.as_fd()).map_err(|error| (3, error))?;
+        Ok(kept)
+    };
+    match prepare() {
+        Ok(_kept) => (4, program.exec()),
+        Err(failed) => failed,
+    }
+}
+
+impl Spawned {
+    /// Waits for its end, at most `deadline`; then `None`, and it runs on.
+    pub fn wait(&self, deadline: Option<Duration>) -> Result<Option<Exit>> {
+        if let Some(deadline) = deadline
+            && !process::wait_for_end(self.pidfd.as_fd(), deadline)?
+        {
+            return Ok(None);
+        }
+        process::reap(self.pidfd.as_fd(), Wait::Block)
+    }
+
+    /// Kills its process group, and reaps it. The group's number is the child's own, which is not given to anybody else
+    /// before the reaping.
+    pub fn kill(self) -> Result<()> {
+        if let Some(group) = Pid::from_raw(self.pid) {
+            rustix::process::kill_process_group(group, Signal::KILL)
+                .call("kill", || format!("process group {}", self.pid))?;
+        }
+        self.wait(None).map(drop)
+    }
+}
+
+/// A file in memory that holds `bytes`, to be read from its start. Unlike a pipe it never blocks, whatever its length
+/// and whether or not anybody reads it.
+pub fn memory_file(name: &str, bytes: &[u8]) -> Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)
+        .call("memfd_create", || format!("{name:?}"))?;
+    fs::write_all(file.as_fd(), bytes)?;
+    rustix::fs::seek(&file, SeekFrom::Start(0)).call("lseek", || format!("{name:?}"))?;
+    Ok(file)
+}
+
+/// The last `limit` bytes of `file`, whatever its offset.
+pub fn tail(file: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
+    let len = fs::stat(file)?.st_size.max(0) as u64;
+    let mut bytes = vec![0; limit];
+    let start = len.saturating_sub(limit as u64);
+    let count = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut bytes, start))
+        .call("pread64", String::new)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask`: the one door for people. Every verb that a person or `.ci/run` needs is here, one module per verb.
+//!
+//! Runs as the person who typed it. `integration`, `faults`, `bench` and most of `demo` need root, and say so.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod bundle;
+mod check;
+mod command;
+mod demo;
+mod failure;
+mod faults;
+mod integration;
+mod packages;
+mod report;
+mod runtime;
+mod scratch;
+mod test;
+mod tracer;
+mod view;
+mod wait;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Result;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "The one door: build, check, test and see corten",
+    disable_version_flag = true
+)]
+struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// From a Dockerfile to a running container, step by step
+    Demo,
+    /// Build the release binaries, static, into target/dist
+    Build,
+    /// Formatting, lints, file headers, the table of dependencies, links between documents
+    Check,
+    /// Everything that this machine can run: unit tests, then the integration suite where it is root
+    Test,
+    /// The integration suite, as root, under corten or another runtime
+    Integration(integration::Options),
+    /// corten beside its peers and above the floor, as root
+    Bench(bench::Options),
+    /// Kills each verb, or fails its system calls, at every point there is, as root; looks for what is left behind
+    Faults(faults::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Options::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report::failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Demo => demo::run(),
+        Verb::Build => build::run(),
+        Verb::Check => check::run(),
+        Verb::Test => test::run(),
+        Verb::Integration(options) => integration::run(&options),
+        Verb::Bench(options) => bench::run(&options),
+        Verb::Faults(options) => faults::run(&options),
+    }
+}

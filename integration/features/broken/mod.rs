@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Broken bundles: each is refused with exactly one error that names the cause, and leaves the host as it was.
+//!
+//! corten's words are an interface: `broken.golden` holds them, one line per case, and `CORTEN_GOLDEN=write` writes it
+//! anew for a review. Of other runtimes only the refusal and the clean census are asked; cases that one of them accepts
+//! are listed with the other exceptions, as `broken::NAME`.
+
+mod document;
+mod host;
+mod mounts;
+mod process;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use corten_integration::{
+    Container, Draft, Outcome, Runtime, Trial, has_controllers, hierarchies, probe, trial_as,
+};
+use serde_json::Value;
+
+/// What is wrong with a bundle.
+#[derive(Clone, Copy)]
+pub enum Flaw {
+    /// The value at a JSON pointer is this JSON; `-` appends.
+    Set(&'static str, &'static str),
+    /// The value at a JSON pointer is missing.
+    Missing(&'static str),
+    /// config.json is this text.
+    Text(&'static str),
+    /// config.json is these bytes.
+    Bytes(fn() -> Vec<u8>),
+    /// Document or rootfs are changed.
+    Draft(for<'t> fn(Draft<'t>) -> Draft<'t>),
+    /// The bundle directory is changed, after it was written.
+    Files(fn(&Path)),
+    /// The container's id.
+    Id(&'static str),
+}
+
+/// A name and a flaw.
+pub type Case = (&'static str, Flaw);
+
+fn cases() -> impl Iterator<Item = &'static Case> {
+    [document::CASES, process::CASES, mounts::CASES, host::CASES]
+        .into_iter()
+        .flatten()
+}
+
+fn broken<'t>(t: &'t Trial, flaw: Flaw) -> Container<'t> {
+    let draft = t.container().probe("print never");
+    match flaw {
+        Flaw::Set(pointer, text) => {
+            let value = serde_json::from_str(text).expect("the case is JSON");
+            draft.with(pointer, value).done()
+        }
+        Flaw::Missing(pointer) => draft.without(pointer).done(),
+        Flaw::Text(text) => draft.raw(text.as_bytes()),
+        Flaw::Bytes(bytes) => draft.raw(&bytes()),
+        Flaw::Draft(change) => change(draft).done(),
+        Flaw::Files(change) => {
+            let container = draft.done();
+            change(&container.bundle);
+            container
+        }
+        Flaw::Id(id) => draft.id(id).done(),
+    }
+}
+
+/// The one error, without what differs from run to run and from host to host.
+fn message(t: &Trial, c: &Container<'_>, out: &Outcome) -> String {
+    let line = out.stderr.trim_end();
+    assert_eq!(line.lines().count(), 1, "not one line on stderr: {line}");
+    let quoted = line.find("msg=").map_or(line, |place| &line[place + 4..]);
+    let mut text = serde_json::from_str::<String>(quoted).unwrap_or_else(|_| quoted.to_owned());
+    let unified = hierarchies().iter().find(|hierarchy| hierarchy.unified());
+    let cgroups = unified.map_or("/sys/fs/cgroup".into(), |unified| {
+        unified.mount.to_string_lossy()
+    });
+    for (varying, name) in [
+        (c.bundle.to_string_lossy(), "BUNDLE"),
+        (t.dir.to_string_lossy(), "DIR"),
+        (probe().to_string_lossy(), "PROBE"),
+        (c.id.as_str().into(), "ID"),
+        (t.prefix.as_str().into(), "TRIAL"),
+        (cgroups, "CGROUPS"),
+    ] {
+        // A short id would be found in words that aren't it.
+        if varying.len() > 3 {
+            text = text.replace(&*varying, name);
+        }
+    }
+    without_step(&text)
+}
+
+/// A memory limit that is too low ends init at one step or another.
+fn without_step(text: &str) -> String {
+    match text
+        .split_once("init died during \"")
+        .and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)))
+    {
+        Some((before, rest)) => format!("{before}init died during STEP{rest}"),
+        None => text.to_owned(),
+    }
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("broken.golden")
+}
+
+fn known() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(golden()).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.split_once(": "));
+    lines
+        .map(|(name, message)| (name.to_owned(), message.to_owned()))
+        .collect()
+}
+
+/// Runs one case; what corten says of it, if it is corten.
+fn refuse((name, flaw): &Case) -> Option<String> {
+    let mut said = None;
+    trial_as(&format!("broken::{name}"), |t| {
+        let c = broken(t, *flaw);
+        let out = c.run();
+        assert_ne!(out.code, 0, "it runs");
+        assert_eq!(out.stdout, "", "something went to stdout");
+        assert!(!out.stderr.trim().is_empty(), "refused without a word");
+        if t.is_corten() {
+            assert_eq!(out.code, 1, "{}", out.stderr);
+            let message = message(t, &c, &out);
+            assert!(message.len() < 500, "too long: {message}");
+            said = Some(message);
+        }
+    });
+    said
+}
+
+#[test]
+fn each_is_refused_with_one_error() {
+    let known = known();
+    let mut failures = Vec::new();
+    let mut lines = String::new();
+    for case in cases() {
+        let result = catch_unwind(AssertUnwindSafe(|| refuse(case)));
+        let name = case.0;
+        match result {
+            Err(panic) => failures.push(format!(
+                "{name}: {}",
+                panic
+                    .downcast_ref::<String>()
+                    .map_or("panicked", |text| text)
+            )),
+            Ok(None) => {}
+            Ok(Some(said)) => {
+                // The words are of a host that has the controllers.
+                let lacks = said.contains("is not available in cgroup")
+                    && !has_controllers(&["memory", "cpu", "cpuset"]);
+                if known.get(name) != Some(&said) && !lacks {
+                    failures.push(format!(
+                        "{name}: says {said:?}\n    want {:?}",
+                        known.get(name)
+                    ));
+                }
+                lines.push_str(&format!("{name}: {said}\n"));
+            }
+        }
+    }
+    if Runtime::current().is_corten()
+        && std::env::var("CORTEN_GOLDEN").is_ok_and(|how| how == "write")
+    {
+        std::fs::write(golden(), lines).unwrap();
+        failures.retain(|failure| !failure.contains(": says "));
+    }
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases:\n{}",
+        failures.len(),
+        cases().count(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<_> = cases().map(|(name, _)| *name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+/// A case's document is broken in one place alone: without the flaw it runs.
+#[test]
+fn the_base_itself_runs() {
+    corten_integration::trial(|t| {
+        let out = t.container().probe("print fine").done().run().ok();
+        assert_eq!(out.stdout, "fine\n");
+        let spec: Value = t.container().spec;
+        assert!(spec["process"].is_object());
+    });
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Cgroups: the process is in all of them, and limits read back from where the host keeps the controller.
+
+use std::fs;
+
+use corten_integration::{Container, Trial, eventually, has_controllers, hierarchies, trial};
+use serde_json::{Value, json};
+
+fn up<'t>(t: &'t Trial, resources: &Value) -> Container<'t> {
+    let mut draft = t.container().probe("print up + pause");
+    for (key, value) in resources.as_object().unwrap() {
+        draft = draft.with(&format!("/linux/resources/{key}"), value.clone());
+    }
+    let c = draft.done();
+    let out = c.run_detached();
+    c.says(&out, "up");
+    c
+}
+
+/// Whether the host keeps the controller on v1: the files have other names there.
+fn v1(controller: &str) -> bool {
+    hierarchies()
+        .iter()
+        .any(|hierarchy| hierarchy.controllers.iter().any(|c| c == controller))
+}
+
+/// What marks the line of /proc/PID/cgroup that tells where pids are counted.
+fn pids() -> &'static str {
+    if v1("pids") { ":pids:" } else { "0::" }
+}
+
+#[test]
+fn the_process_is_in_its_cgroup_everywhere() {
+    trial(|t| {
+        let c = up(t, &json!({}));
+        let pid = c.pid().to_string();
+        for controller in ["memory", "cpu", "cpuacct", "cpuset", "pids", "blkio"] {
+            let procs = c.cgroup_file(controller, "cgroup.procs");
+            assert!(
+                procs.lines().any(|line| line == pid),
+                "{controller}: {procs}"
+            );
+        }
+        let unified = hierarchies()
+            .iter()
+            .find(|hierarchy| hierarchy.unified())
+            .unwrap();
+        let procs = fs::read_to_string(
+            unified
+                .dir(&format!("{}/{}", t.cgroup_parent(), c.id))
+                .join("cgroup.procs"),
+        )
+        .unwrap();
+        assert!(procs.lines().any(|line| line == pid), "v2: {procs}");
+        c.end();
+    });
+}
+
+#[test]
+fn the_runtime_itself_is_in_none() {
+    trial(|t| {
+        let c = t.container().probe("print up + cat").done();
+        let mut running = c
+            .bundled("run", &[])
+            .stdin_file(std::process::Stdio::piped())
+            .spawn();
+        eventually("the container", || {
+            running.output().contains("up").then_some(())
+        });
+        let procs = c.cgroup_file("pids", "cgroup.procs");
+        assert_eq!(procs, c.pid().to_string());
+        drop(running.child.stdin.take());
+        running.end().ok();
+    });
+}
+
+#[test]
+fn memory_limits() {
+    trial(|t| {
+        if !has_controllers(&["memory"]) {
+            return;
+        }
+        let mut memory = json!({"limit": 67_108_864, "reservation": 33_554_432});
+        if v1("memory") {
+            // v2 has none by cgroup.
+            memory["swappiness"] = json!(10);
+        }
+        let c = up(t, &json!({ "memory": memory }));
+        if v1("memory") {
+            assert_eq!(c.cgroup_file("memory", "memory.limit_in_bytes"), "67108864");
+            assert_eq!(
+                c.cgroup_file("memory", "memory.soft_limit_in_bytes"),
+                "33554432"
+            );
+            assert_eq!(c.cgroup_file("memory", "memory.swappiness"), "10");
+        } else {
+            assert_eq!(c.cgroup_file("memory", "memory.max"), "67108864");
+            assert_eq!(c.cgroup_file("memory", "memory.low"), "33554432");
+        }
+        c.end();
+    });
+}
+
+#[test]
+fn an_unlimited_memory_is_minus_one() {
+    trial(|t| {
+        if !has_controllers(&["memory"]) {
+            return;
+        }
+        let c = up(t, &json!({"memory": {"limit": -1}}));
+        let limit = if v1("memory") {
+            c.cgroup_file("memory", "memory.limit_in_bytes")
+        } else {
+            c.cgroup_file("memory", "memory.max")
+        };
+        assert!(
+            limit == "max" || limit.parse::<u64>().unwrap() > 1 << 60,
+            "{limit}"
+        );
+        c.end();
+    });
+}
+
+#[test]
+fn a_process_over_its_memory_is_killed() {
+    trial(|t| {
+        if !has_controllers(&["memory"]) {
+            return;
+        }
+        let c = t
+            .container()
+            .with(
+                "/linux/resources/memory",
+                json!({"limit": 33_554_432, "disableOOMKiller": false}),
+            )
+            .probe("eat 256")
+            .done();
+        c.run().exits(128 + 9);
+    });
+}
+
+#[test]
+fn pids_limit() {
+    trial(|t| {
+        if !has_controllers(&["pids"]) {
+            return;
+        }
+        let c = up(t, &json!({"pids": {"limit": 5}}));
+        assert_eq!(c.cgroup_file("pids", "pids.max"), "5");
+        c.end();
+        let c = up(t, &json!({"pids": {"limit": -1}}));
+        assert_eq!(c.cgroup_file("pids", "pids.max"), "max");
+        c.end();
+    });
+}
+
+#[test]
+fn cpu_limits() {
+    trial(|t| {
+        if !has_controllers(&["cpu"]) {
+            return;
+        }
+        let c = up(
+            t,
+            &json!({"cpu": {"shares": 512, "quota": 50_000, "period": 100_000}}),
+        );
+        if v1("cpu") {
+            assert_eq!(c.cgroup_file("cpu", "cpu.shares"), "512");
+            assert_eq!(c.cgroup_file("cpu", "cpu.cfs_quota_us"), "50000");
+            assert_eq!(c.cgroup_file("cpu", "cpu.cfs_period_us"), "100000");
+        } else {
+            assert_eq!(c.cgroup_file("cpu", "cpu.max"), "50000 100000");
+        }
+        c.end();
+    });
+}
+
+#[test]
+fn cpuset_limits() {
+    trial(|t| {
+        if !has_controllers(&["cpuset"]) {
+            return;
+        }
+        let c = up(t, &json!({"cpu": {"cpus": "0", "mems": "0"}}));
+        assert_eq!(c.cgroup_file("cpuset", "cpuset.cpus"), "0");
+        assert_eq!(c.cgroup_file("cpuset", "cpuset.mems"), "0");
+        let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
+        assert!(
+            status.lines().any(|line| line == "Cpus_allowed_list:\t0"),
+            "{status}"
+        );
+        c.end();
+    });
+}
+
+#[test]
+fn the_limits_hold_in_a_user_namespace() {
+    trial(|t| {
+        if !has_controllers(&["memory", "pids"]) {
+            return;
+        }
+        // CVE-2025-47291: right cgroup, read back, with user namespaces too.
+        let c = t
+            .container()
+            .user_namespace(100_000, 65536)
+            .with("/linux/resources/pids", json!({"limit": 9}))
+            .with("/linux/resources/memory", json!({"limit": 67_108_864}))
+            .probe("print up + pause")
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        assert_eq!(c.cgroup_file("pids", "pids.max"), "9");
+        assert!(
+            c.cgroup_file("pids", "cgroup.procs")
+                .lines()
+                .any(|line| line == c.pid().to_string())
+        );
+        c.end();
+    });
+}
+
+#[test]
+fn a_cgroup_path_below_the_caller_s_when_relative() {
+    trial(|t| {
+        let c = t.container().probe("print up + pause");
+        let id = format!("{}-rel", t.prefix);
+        let c = c
+            .id(&id)
+            .with("/linux/cgroupsPath", json!(format!("{id}/leaf")))
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+        assert!(
+            text.lines()
+                .any(|line| line.contains(pids()) && line.ends_with(&format!("{id}/leaf"))),
+            "{text}"
+        );
+        c.end();
+        // The parent that the path names is the caller's to remove.
+        for hierarchy in hierarchies() {
+            for dir in [hierarchy.mount.join(&id), caller_s(hierarchy).join(&id)] {
+                fs::remove_dir(dir).ok();
+            }
+        }
+    });
+}
+
+/// The directory of the test's own cgroup in a hierarchy.
+fn caller_s(hierarchy: &corten_integration::Hierarchy) -> std::path::PathBuf {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let line = own.lines().find(|line| {
+        let controllers = line.split(':').nth(1).unwrap_or_default();
+        if hierarchy.unified() {
+            controllers.is_empty()
+        } else {
+            hierarchy.controllers.iter().any(|c| c == controllers)
+        }
+    });
+    hierarchy.dir(
+        line.and_then(|line| line.splitn(3, ':').nth(2))
+            .unwrap_or("/"),
+    )
+}
+
+#[test]
+fn without_a_path_the_container_has_its_own() {
+    trial(|t| {
+        let c = t
+            .container()
+            .without("/linux/cgroupsPath")
+            .probe("print up + pause")
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let counted = |text: &str| {
+            text.lines()
+                .find(|line| line.contains(pids()))
+                .map(str::to_owned)
+        };
+        assert_ne!(counted(&text), counted(&own));
+        assert!(text.contains(&c.id), "{text}");
+        c.end();
+    });
+}
+
+#[test]
+fn a_cgroup_that_holds_strangers_is_refused() {
+    trial(|t| {
+        let first = up(t, &json!({}));
+        let path = format!("{}/{}", t.cgroup_parent(), first.id);
+        let second = t
+            .container()
+            .with("/linux/cgroupsPath", json!(path))
+            .probe("exit 0")
+            .done();
+        second.create().fails();
+        assert_eq!(
+            first.status(),
+            "running",
+            "the newcomer's failure killed a stranger"
+        );
+        first.end();
+    });
+}
+
+#[test]
+fn sub_cgroups_of_the_container_go_with_it() {
+    trial(|t| {
+        let c = up(t, &json!({}));
+        for controller in ["memory", "pids"] {
+            fs::create_dir_all(c.cgroup(controller).join("sub/deep/er")).unwrap();
+        }
+        c.end();
+    });
+}

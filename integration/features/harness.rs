@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The harness itself: a census that could not fail would prove nothing.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use corten_integration::{Trial, trial};
+
+/// What the census says of a test that leaves something behind.
+fn complaint(test: impl FnOnce(&Trial)) -> String {
+    let panic =
+        catch_unwind(AssertUnwindSafe(|| trial(test))).expect_err("the census noticed nothing");
+    panic
+        .downcast_ref::<String>()
+        .expect("a panic with text")
+        .clone()
+}
+
+#[test]
+fn a_container_left_is_found() {
+    let text = complaint(|t| {
+        t.container().probe("pause").done().run_detached();
+    });
+    for what in ["process left", "cgroup left", "state left"] {
+        assert!(text.contains(what), "{text}");
+    }
+}
+
+#[test]
+fn a_changed_sentinel_is_found() {
+    let text = complaint(|t| {
+        fs::write(t.sentinel.path.join("file"), "changed").unwrap();
+        fs::remove_file(t.sentinel.path.join("ptmx")).unwrap();
+        fs::create_dir(t.sentinel.path.join("new")).unwrap();
+        rustix::fs::removexattr(t.sentinel.path.join("file"), "trusted.sentinel").unwrap();
+    });
+    for what in ["file: mode", "removed", "appeared", "ptmx", "/new"] {
+        assert!(text.contains(what), "{what}: {text}");
+    }
+}
+
+#[test]
+fn a_mount_left_is_found() {
+    let text = complaint(|t| {
+        let dir = t.directory("point");
+        rustix::mount::mount_bind(&t.sentinel.path, &dir).unwrap();
+    });
+    assert!(text.contains("mount table changed: +"), "{text}");
+}

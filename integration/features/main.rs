@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The features of a runtime, one module each: real containers, run as root by whichever runtime `CORTEN_RUNTIME` names.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
+
+mod broken;
+mod bundles;
+mod cgroups;
+mod devices;
+mod escapes;
+mod exec;
+mod faults;
+mod fds;
+mod harness;
+mod hooks;
+mod lifecycle;
+mod mounts;
+mod namespaces;
+mod paths;
+mod process;
+mod races;
+mod run;
+mod snapshot;
+mod sysctl;
+mod terminal;
+mod userns;

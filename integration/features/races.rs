@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Races: an attacker inside while the runtime works. `CORTEN_RACES` sets how often each is run (40).
+
+use std::fs;
+
+use corten_integration::{Container, Draft, Trial, trial};
+
+fn rounds() -> u32 {
+    std::env::var("CORTEN_RACES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(40)
+}
+
+/// A volume in which an attacker swaps a directory with a link to the sentinel as fast as it can.
+fn attacker<'t>(t: &'t Trial) -> (Container<'t>, std::path::PathBuf) {
+    let volume = t.directory("volume");
+    fs::create_dir(volume.join("a")).unwrap();
+    std::os::unix::fs::symlink(&t.sentinel.path, volume.join("b")).unwrap();
+    let c = t
+        .container()
+        .mount("/data", "bind", &volume, &["bind"])
+        .probe("print up + exchange /data/a /data/b 600000")
+        .done();
+    let out = c.run_detached();
+    c.says(&out, "up");
+    (c, volume)
+}
+
+/// Runs many containers that mount something into the swapped directory. Each may fail; none may escape.
+fn storm(t: &Trial, mount: impl Fn(Draft<'_>, u32) -> Draft<'_>) {
+    let (attacker, volume) = attacker(t);
+    let mut ran = 0;
+    for round in 0..rounds() {
+        let c = mount(
+            t.container().mount("/data", "bind", &volume, &["bind"]),
+            round,
+        )
+        .probe("exit 0")
+        .done();
+        ran += u32::from(c.run().code == 0);
+        fs::remove_dir_all(&c.bundle).unwrap();
+    }
+    assert_eq!(attacker.status(), "running", "the attacker has given up");
+    attacker.end();
+    assert!(ran > 0, "no round got through: this proves nothing");
+}
+
+#[test]
+fn cve_2021_30465_mount_targets_are_swapped() {
+    trial(|t| storm(t, |draft, _| draft.mount("/data/a", "tmpfs", "tmpfs", &[])));
+}
+
+#[test]
+fn cve_2024_45310_parents_of_mount_targets_are_swapped() {
+    trial(|t| {
+        storm(t, |draft, round| {
+            draft.mount(&format!("/data/a/new{round}/deep"), "tmpfs", "tmpfs", &[])
+        })
+    });
+}
+
+#[test]
+fn masked_paths_are_swapped() {
+    trial(|t| {
+        storm(t, |draft, _| {
+            draft.with(
+                "/linux/maskedPaths",
+                serde_json::json!(["/data/a", "/data/a/file", "/data/a/dir"]),
+            )
+        })
+    });
+}
+
+#[test]
+fn cve_2016_9962_exec_passes_a_scanner() {
+    trial(|t| {
+        let c = t
+            .container()
+            .probe("print up + scan-fds 4000 + print done + pause")
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        for _ in 0..rounds() {
+            c.exec("exit 0").ok();
+        }
+        c.says(&out, "done");
+        let scan = c.seen(&out, "scan-fds");
+        assert_eq!(
+            scan["found"],
+            serde_json::json!([]),
+            "of {} processes in {} rounds",
+            scan["seen"],
+            scan["rounds"]
+        );
+        assert!(scan["rounds"].as_u64().unwrap() > 100, "{scan}");
+        c.end();
+    });
+}
+
+#[test]
+fn cve_2019_5736_exec_passes_a_writer() {
+    trial(|t| {
+        // A copy, which nobody else runs: ETXTBSY must not be what protects it.
+        let binary = t.dir.join("runtime");
+        fs::copy(&t.runtime.path, &binary).unwrap();
+        let before = fs::read(&binary).unwrap();
+        let c = t
+            .container()
+            .writable()
+            .probe("print up + reach-exe 4000 /over + print done + pause")
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        for round in 0..rounds() {
+            let call = t
+                .program(&binary)
+                .arg("--root")
+                .arg(t.state_root())
+                .arg("exec")
+                .arg(&c.id);
+            // /proc/self/exe is the runtime's own file until execve: the container may ask for it by name.
+            let args = if round % 2 == 0 {
+                ["/probe", "exit", "0"]
+            } else {
+                ["/proc/self/exe", "--version", "--"]
+            };
+            call.args(args).end();
+        }
+        fs::write(c.rootfs().join("over"), "").unwrap();
+        c.says(&out, "done");
+        let seen = c.seen(&out, "reach-exe");
+        assert_eq!(seen["opened"], 0, "{seen}");
+        assert!(
+            seen["after"].get("ETXTBSY").is_none(),
+            "only its running protects the binary: {seen}"
+        );
+        assert!(
+            fs::read(&binary).unwrap() == before,
+            "the runtime's binary has changed"
+        );
+        c.end();
+    });
+}
+
+#[test]
+fn cve_2019_5736_the_entry_point_is_the_runtime() {
+    trial(|t| {
+        let before = fs::read(&t.runtime.path).unwrap();
+        for args in [&["/proc/self/exe", "--version"][..], &["/script"][..]] {
+            let c = t
+                .container()
+                .writable()
+                .file("/script", "#!/proc/self/exe --version\n", 0o755)
+                .args(args)
+                .done();
+            c.run();
+            assert!(
+                fs::read(&t.runtime.path).unwrap() == before,
+                "the runtime's binary has changed"
+            );
+        }
+    });
+}

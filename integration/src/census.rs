@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a trial's containers have left on the host: processes, cgroups, mounts, state, descriptors.
+//!
+//! Tests run side by side, so a finding must belong to one trial: its prefix is in the ids, the cgroup paths, the
+//! directories and the environment of all that it runs. A namespace outlives its processes only by a mount or a
+//! descriptor, and both are looked at.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cgroups::{below, hierarchies};
+
+/// What there was of the host's own before a trial.
+#[derive(Debug)]
+pub struct Census {
+    prefix: String,
+    /// Where all trials keep their directories: mounts below it are their own business.
+    trials: PathBuf,
+    dir: PathBuf,
+    mounts: BTreeSet<String>,
+    kernel: Vec<String>,
+}
+
+/// Settings of the host's kernel that escapes have gone for.
+const KERNEL: [&str; 4] = [
+    "kernel/core_pattern",
+    "kernel/hostname",
+    "kernel/domainname",
+    "kernel/modprobe",
+];
+
+impl Census {
+    /// Takes the first census, before anything is run.
+    pub fn take(prefix: &str, dir: &Path) -> Self {
+        let trials = dir
+            .parent()
+            .expect("trial directory has a parent")
+            .to_owned();
+        let (mounts, kernel) = (host_mounts(), kernel());
+        Self {
+            prefix: prefix.into(),
+            trials,
+            dir: dir.into(),
+            mounts,
+            kernel,
+        }
+    }
+
+    /// What is there now that should not be: one line per finding.
+    pub fn findings(&self, state: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        found.extend(
+            processes(&self.prefix)
+                .into_iter()
+                .map(|(pid, what)| format!("process left: {pid} {what}")),
+        );
+        found.extend(
+            cgroups(&self.prefix)
+                .iter()
+                .map(|dir| format!("cgroup left: {}", dir.display())),
+        );
+        found.extend(
+            self.mounts()
+                .into_iter()
+                .map(|line| format!("mount table changed: {line}")),
+        );
+        let settings = KERNEL.iter().zip(kernel()).zip(&self.kernel);
+        let changed = settings.filter(|((_, now), before)| now != *before);
+        found.extend(
+            changed.map(|((name, now), _)| format!("kernel setting changed: {name} is {now:?}")),
+        );
+        found.extend(
+            entries(state)
+                .into_iter()
+                .map(|name| format!("state left: {name}")),
+        );
+        found.extend(
+            self.descriptors()
+                .into_iter()
+                .map(|link| format!("descriptor left in the test process: {link}")),
+        );
+        found
+    }
+
+    /// Processes and cgroups of a trial that are there now: for a test that looks in between.
+    pub fn residue(prefix: &str) -> Vec<String> {
+        let processes = processes(prefix)
+            .into_iter()
+            .map(|(pid, what)| format!("{pid} {what}"));
+        let cgroups = cgroups(prefix)
+            .into_iter()
+            .map(|dir| dir.display().to_string());
+        processes.chain(cgroups).collect()
+    }
+
+    fn mounts(&self) -> Vec<String> {
+        let now = host_mounts();
+        let foreign = |line: &&String| {
+            let point = Path::new(line.split(' ').nth(4).unwrap_or_default());
+            let neighbour = point.starts_with(&self.trials) && !point.starts_with(&self.dir);
+            neighbour || others(point, &self.trials)
+        };
+        let new = now
+            .difference(&self.mounts)
+            .filter(|line| !foreign(line))
+            .map(|line| format!("+ {line}"));
+        let gone = self
+            .mounts
+            .difference(&now)
+            .filter(|line| !foreign(line))
+            .map(|line| format!("- {line}"));
+        new.chain(gone).collect()
+    }
+
+    fn descriptors(&self) -> Vec<String> {
+        let links = fs::read_dir("/proc/self/fd")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        links
+            .filter(|link| link.starts_with(&self.dir))
+            .map(|link| link.display().to_string())
+            .collect()
+    }
+
+    /// Ends and removes all that [`findings`](Self::findings) would name, so that one failure stays one failure.
+    pub fn sweep(&self) {
+        for _ in 0..50 {
+            for dir in cgroups(&self.prefix) {
+                // Best effort throughout: what can't be swept was reported before.
+                let _ = fs::write(dir.join("cgroup.kill"), "1");
+                let _ = fs::write(dir.join("freezer.state"), "THAWED");
+                let _ = fs::write(dir.join("cgroup.freeze"), "0");
+            }
+            for (pid, _) in processes(&self.prefix) {
+                if let Some(pid) = Pid::from_raw(pid) {
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            for dir in cgroups(&self.prefix) {
+                let _ = fs::remove_dir(dir);
+            }
+            if cgroups(&self.prefix).is_empty() && processes(&self.prefix).is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        for ((name, now), before) in KERNEL.iter().zip(kernel()).zip(&self.kernel) {
+            if now != *before {
+                let _ = fs::write(Path::new("/proc/sys").join(name), before);
+            }
+        }
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for line in table.lines().rev() {
+            let point = line.split(' ').nth(4).unwrap_or_default();
+            if Path::new(point).starts_with(&self.dir) {
+                let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+            }
+        }
+    }
+}
+
+fn host_mounts() -> BTreeSet<String> {
+    fs::read_to_string("/proc/self/mountinfo")
+        .expect("read mountinfo")
+        .lines()
+        .map(Into::into)
+        .collect()
+}
+
+/// Whether the mount point is below somebody else's temporary directory: another run of this suite, a demo or an
+/// engine beside it.
+fn others(point: &Path, trials: &Path) -> bool {
+    let temporary = trials.parent().expect("a directory for temporary files");
+    point.starts_with(temporary) && point != temporary && !point.starts_with(trials)
+}
+
+fn kernel() -> Vec<String> {
+    KERNEL
+        .iter()
+        .map(|name| fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default())
+        .collect()
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Processes that bear the prefix, and are not the test process itself.
+pub fn processes(prefix: &str) -> Vec<(i32, String)> {
+    let own = std::process::id();
+    let pids = entries(Path::new("/proc"))
+        .into_iter()
+        .filter_map(|name| name.parse::<i32>().ok());
+    pids.filter(|pid| pid.cast_unsigned() != own)
+        .filter_map(|pid| Some((pid, bearer(pid, prefix)?)))
+        .collect()
+}
+
+/// What the process is, if it bears the prefix. One that vanishes while being looked at is none.
+fn bearer(pid: i32, prefix: &str) -> Option<String> {
+    let read = |name: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    };
+    let status = read("status");
+    let field = |key: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    // The dead who wait for the machine's init to reap them are no longer the runtime's.
+    if field("State:").starts_with('Z') && field("PPid:") == "1" {
+        return None;
+    }
+    let cmdline = read("cmdline");
+    let where_from = [
+        ("command line", &cmdline),
+        ("cgroup", &read("cgroup")),
+        ("environment", &read("environ")),
+    ];
+    let (source, _) = where_from.iter().find(|(_, text)| text.contains(prefix))?;
+    Some(format!(
+        "[{cmdline}] {} (known by its {source})",
+        field("State:")
+    ))
+}
+
+/// Cgroups on any hierarchy below a directory that bears the prefix, deepest first; the trial's own parents, which
+/// runtimes make on the way and leave, are not among them.
+pub fn cgroups(prefix: &str) -> Vec<PathBuf> {
+    let all = hierarchies()
+        .iter()
+        .flat_map(|hierarchy| below(&hierarchy.mount));
+    all.filter(|dir| dir.to_string_lossy().contains(prefix) && !dir.ends_with(prefix))
+        .collect()
+}
+
+/// Removes the trial's cgroup parent on every hierarchy.
+pub fn remove_parents(parent: &str) {
+    for hierarchy in hierarchies() {
+        // It may hold what the census has just named.
+        let _ = fs::remove_dir(hierarchy.dir(parent));
+    }
+}

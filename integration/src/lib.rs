@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The harness of the integration suite: real containers, as root, under any OCI runtime.
+//!
+//! A test is `trial(|t| …)`: the [`Trial`] owns a directory, a cgroup parent and a prefix for ids, runs the runtime
+//! under test with a `--root` of its own, and afterwards takes a [`Census`]: whatever the containers left behind fails
+//! the test by name, and so does any change to the sentinel tree. Tests run in parallel, so all that a trial
+//! makes is known by its prefix.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `CORTEN_RUNTIME` | the runtime under test: `corten` (default), or another's name or path |
+//! | `CORTEN_BIN` | the corten binary (default: the release build of this workspace) |
+//! | `CORTEN_PROBE` | the static probe (default: the one that Cargo built beside the tests) |
+//! | `CORTEN_KEEP` | set: a failed test's directory stays |
+//! | `CORTEN_GOLDEN` | `write`: the golden files are written anew instead of compared |
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::let_underscore_must_use,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails; clearing up after one is best effort, and says so in each place"
+)]
+
+mod call;
+mod census;
+mod cgroups;
+mod console;
+mod container;
+mod draft;
+mod exceptions;
+mod runtime;
+mod seen;
+mod sentinel;
+mod trial;
+
+pub use call::{Call, Outcome, Running};
+pub use census::Census;
+pub use cgroups::{Hierarchy, has_controllers, hierarchies};
+pub use console::{Console, Terminal};
+pub use container::Container;
+pub use draft::{Draft, set};
+pub use exceptions::{Expected, expected};
+pub use runtime::{Runtime, probe};
+pub use seen::{Mount, Mounts, caps};
+pub use sentinel::Sentinel;
+pub use trial::{Trial, eventually, trial, trial_as};

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One test's world: a directory, an id prefix, a cgroup parent, a sentinel, a census before and after.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::call::Call;
+use crate::census::{self, Census};
+use crate::draft::Draft;
+use crate::exceptions::{Expected, expected};
+use crate::runtime::{Runtime, probe};
+use crate::sentinel::Sentinel;
+
+/// One test's world.
+#[derive(Debug)]
+pub struct Trial {
+    /// The test's name, `module::function`.
+    pub name: String,
+    /// Marks all that this trial makes.
+    pub prefix: String,
+    /// Its directory on the host, removed at the end.
+    pub dir: PathBuf,
+    /// The runtime under test.
+    pub runtime: &'static Runtime,
+    /// The tree that must not change.
+    pub sentinel: Sentinel,
+    containers: Cell<u32>,
+    calls: Cell<u32>,
+}
+
+/// Runs a test in a world of its own; panics if the test does, or if anything is left behind.
+#[track_caller]
+pub fn trial<F: FnOnce(&Trial)>(test: F) {
+    trial_as(&test_name::<F>(), test);
+}
+
+/// The same for one case of many, under a name of its own.
+#[track_caller]
+pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "the integration suite needs root: run `cargo xtask integration` as root"
+    );
+    let runtime = Runtime::current();
+    let listed = expected(name, &runtime.name);
+    if let Some((Expected::Skip, reason)) = listed {
+        eprintln!("skipped under {}: {reason}", runtime.name);
+        return;
+    }
+    let result = catch_unwind(AssertUnwindSafe(|| run(name, runtime, test)));
+    match (result, listed) {
+        (Ok(()), Some((Expected::Failure, reason))) => {
+            panic!(
+                "{name} passes under {}, but is listed as failing: {reason}",
+                runtime.name
+            )
+        }
+        (Err(panic), None) => resume_unwind(panic),
+        (Err(_), Some((_, reason))) => {
+            eprintln!("fails under {} as listed: {reason}", runtime.name)
+        }
+        (Ok(()), _) => {}
+    }
+}
+
+/// `module::function` of the test whose closure this is.
+fn test_name<F>() -> String {
+    let full = std::any::type_name::<F>();
+    let path = full.split("::{{closure}}").next().unwrap_or(full);
+    path.split_once("::").map_or(path, |(_, rest)| rest).into()
+}
+
+fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Short: the path of a unix socket below it must fit into 108 bytes.
+    let short: String = name
+        .replace("::", "-")
+        .replace(' ', "_")
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+        .take(32)
+        .collect();
+    let prefix = format!("ct{}-{number}-{short}", std::process::id());
+    let dir = std::env::temp_dir()
+        .join(format!("corten-trials.{}", std::process::id()))
+        .join(&prefix);
+    fs::create_dir_all(&dir).expect("make trial directory");
+    let census = Census::take(&prefix, &dir);
+    let sentinel = Sentinel::plant(dir.join("sent"));
+    let trial = Trial {
+        name: name.into(),
+        prefix,
+        dir,
+        runtime,
+        sentinel,
+        containers: Cell::new(0),
+        calls: Cell::new(0),
+    };
+
+    let result = catch_unwind(AssertUnwindSafe(|| test(&trial)));
+    let mut findings = census.findings(&trial.state_root());
+    findings.extend(trial.sentinel.changes());
+    census.sweep();
+    census::remove_parents(&trial.cgroup_parent());
+    let clean = result.is_ok() && findings.is_empty();
+    if clean || std::env::var_os("CORTEN_KEEP").is_none() {
+        // Not worth failing for: what matters in it was looked at above.
+        let _ = fs::remove_dir_all(&trial.dir);
+        let _ = fs::remove_dir(trial.dir.parent().expect("parent of trial directory"));
+    }
+    report(result, &findings);
+}
+
+#[track_caller]
+fn report(result: Result<(), Box<dyn Any + Send>>, findings: &[String]) {
+    let list = findings.join("\n  ");
+    match result {
+        Err(panic) if findings.is_empty() => resume_unwind(panic),
+        Err(panic) => {
+            eprintln!("and the census is dirty:\n  {list}");
+            resume_unwind(panic);
+        }
+        Ok(()) => assert!(findings.is_empty(), "the census is dirty:\n  {list}"),
+    }
+}
+
+impl Trial {
+    /// The runtime's `--root`.
+    pub fn state_root(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
+    /// The cgroup under which this trial's containers are: at the top, since a parent that tests share would be removed
+    /// by one while another makes its own below it.
+    pub fn cgroup_parent(&self) -> String {
+        format!("/{}", self.prefix)
+    }
+
+    /// A call of the runtime, with its `--root`.
+    pub fn call(&self) -> Call {
+        self.program(&self.runtime.path)
+            .arg("--root")
+            .arg(self.state_root())
+    }
+
+    /// A call of the probe on the host, as a launcher or an attacker.
+    pub fn host_probe(&self) -> Call {
+        self.program(probe())
+    }
+
+    /// A call of any program, marked as this trial's.
+    pub fn program(&self, path: &Path) -> Call {
+        let number = self.calls.replace(self.calls.get() + 1);
+        Call::new(path, self.dir.join(format!("call{number}"))).env("CORTEN_TRIAL", &self.prefix)
+    }
+
+    /// A new container in the making: the base bundle, with an id of its own.
+    pub fn container(&self) -> Draft<'_> {
+        let number = self.containers.replace(self.containers.get() + 1);
+        Draft::new(self, format!("{}-{number}", self.prefix))
+    }
+
+    /// A file on the host, in this trial's directory.
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.dir.join(name);
+        fs::write(&path, content).expect("write file");
+        path
+    }
+
+    /// A directory on the host, in this trial's directory.
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.dir.join(name);
+        fs::create_dir_all(&path).expect("make directory");
+        path
+    }
+
+    /// Whether corten is under test.
+    pub fn is_corten(&self) -> bool {
+        self.runtime.is_corten()
+    }
+}
+
+/// Waits until `look` finds something; fails the test after ten seconds.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            Instant::now() < end,
+            "waited ten seconds in vain for {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

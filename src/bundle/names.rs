@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The names that the spec borrows from Linux, with their numbers. Pure tables, for the rules and for `plan`.
+
+/// Every capability, at the index that is its number.
+pub const CAPABILITIES: [&str; 41] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+];
+
+/// Every resource limit, at the index that is its number (all architectures but mips and sparc agree).
+pub const RLIMITS: [&str; 16] = [
+    "RLIMIT_CPU",
+    "RLIMIT_FSIZE",
+    "RLIMIT_DATA",
+    "RLIMIT_STACK",
+    "RLIMIT_CORE",
+    "RLIMIT_RSS",
+    "RLIMIT_NPROC",
+    "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_AS",
+    "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+];
+
+/// The values of `linux.rootfsPropagation`.
+pub const PROPAGATIONS: [&str; 8] = [
+    "private",
+    "rprivate",
+    "shared",
+    "rshared",
+    "slave",
+    "rslave",
+    "unbindable",
+    "runbindable",
+];
+
+/// The flags of `process.scheduler`, at the index that is their bit (sched_setattr(2)).
+pub const SCHEDULER_FLAGS: [&str; 7] = [
+    "SCHED_FLAG_RESET_ON_FORK",
+    "SCHED_FLAG_RECLAIM",
+    "SCHED_FLAG_DL_OVERRUN",
+    "SCHED_FLAG_KEEP_POLICY",
+    "SCHED_FLAG_KEEP_PARAMS",
+    "SCHED_FLAG_UTIL_CLAMP_MIN",
+    "SCHED_FLAG_UTIL_CLAMP_MAX",
+];
+
+/// A capability's number.
+pub fn capability(name: &str) -> Option<u8> {
+    index(&CAPABILITIES, name)
+}
+
+/// A resource limit's number.
+pub fn rlimit(name: &str) -> Option<u8> {
+    index(&RLIMITS, name)
+}
+
+/// The bit of a scheduler's flag.
+pub fn scheduler_flag(name: &str) -> Option<u64> {
+    index(&SCHEDULER_FLAGS, name).map(|bit| 1 << bit)
+}
+
+fn index(names: &[&str], name: &str) -> Option<u8> {
+    let index = names.iter().position(|known| *known == name)?;
+    u8::try_from(index).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_kernels() {
+        let capabilities = [
+            ("CAP_CHOWN", Some(0)),
+            ("CAP_SYS_ADMIN", Some(21)),
+            ("CAP_SYS_RESOURCE", Some(24)),
+            ("CAP_AUDIT_WRITE", Some(29)),
+            ("CAP_CHECKPOINT_RESTORE", Some(40)),
+            ("cap_chown", None),
+            ("CHOWN", None),
+        ];
+        for (name, wanted) in capabilities {
+            assert_eq!(capability(name), wanted, "{name}");
+        }
+        let rlimits = [
+            ("RLIMIT_CPU", Some(0)),
+            ("RLIMIT_NOFILE", Some(7)),
+            ("RLIMIT_AS", Some(9)),
+            ("RLIMIT_RTTIME", Some(15)),
+            ("RLIMIT_nofile", None),
+        ];
+        for (name, wanted) in rlimits {
+            assert_eq!(rlimit(name), wanted, "{name}");
+        }
+        assert_eq!(scheduler_flag("SCHED_FLAG_RESET_ON_FORK"), Some(0x01));
+        assert_eq!(scheduler_flag("SCHED_FLAG_UTIL_CLAMP_MAX"), Some(0x40));
+        assert_eq!(scheduler_flag("SCHED_RESET_ON_FORK"), None);
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A container's cgroup: made, limited and bound to its device rules before the container's first process is cloned into
+//! it; frozen, killed, watched and removed afterwards. Runs in the runtime's own process, as root or with a delegated
+//! subtree. Called by the verbs and by `parent`.
+//!
+//! cgroup v2 is the model. Where a host keeps controllers on v1, `hybrid` joins them in addition; nothing else knows v1.
+//!
+//! ```text
+//! resources.rs    linux.resources as values for files, and device rules: pure
+//! create.rs       directories, settings, device program → Reservation, which undoes all of it unless it is kept
+//! controllers.rs  the v2 controllers that the settings need
+//! devices.rs      device rules → eBPF; attach.rs puts the program on the cgroup
+//! control.rs      an existing cgroup: kill, freeze, processes, waits on cgroup.events
+//! remove.rs       depth-first removal
+//! hybrid.rs       v1 directories and joins
+//! ```
+//!
+//! Where a cgroup is, `plan::cgroup_paths` decides.
+
+mod attach;
+mod control;
+mod controllers;
+mod create;
+pub mod devices;
+mod hybrid;
+mod remove;
+pub mod resources;
+
+pub use attach::DeviceControl;
+pub use control::Cgroup;
+pub use create::Reservation;
+pub use remove::{end, end_intended, remove};
+
+pub use crate::plan::cgroup_paths::{Paths, Place};
+
+#[cfg(test)]
+mod tests;

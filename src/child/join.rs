@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The process of `exec`, from the clone to execve: the same kind of column as `init.rs`, into namespaces that exist.
+//!
+//! It is born in the container's PID namespace and cgroup, so the container can see it from its first instruction on:
+//! it can't be traced or opened through /proc meanwhile (PR_SET_DUMPABLE 0, inherited from the runtime; CVE-2016-9962),
+//! and it holds no descriptor of the host's but the standard three. Called by `parent`, once.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use corten_sys::{fs, process, signal};
+
+use super::paths::RootFd;
+use super::{credentials, exec, init, kernel, terminal};
+use crate::error::{Context, Error, Result};
+use crate::limits;
+use crate::plan::join::JoinPlan;
+use crate::protocol::{ChildEnd, Progress, Step, ToChild, ToParent, out_of_order};
+
+/// What the process starts with.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// What to do.
+    pub plan: &'a JoinPlan,
+    /// The way to the runtime.
+    pub channel: ChildEnd,
+    /// Where the runtime sees how far it got.
+    pub progress: &'a Progress,
+    /// The container's init, whose namespaces are joined.
+    pub init: OwnedFd,
+    /// The console socket's connection, for a process with a terminal.
+    pub console: Option<OwnedFd>,
+}
+
+/// Runs the process. Does not return.
+pub fn run(setup: Setup<'_>) -> ! {
+    let Setup {
+        plan,
+        channel,
+        progress,
+        init,
+        console,
+    } = setup;
+    let error = match prepare(plan, &channel, progress, init, console) {
+        Ok(program) => exec::become_program(&program, &plan.process),
+        Err(error) => error,
+    };
+    let step = progress.step();
+    let error = error.shortened();
+    // A runtime that is gone hears nothing, and its end is the only thing left to be told.
+    let _ = channel.send(&ToParent::Failed { step, error });
+    process::exit_now(1)
+}
+
+fn prepare(
+    plan: &JoinPlan,
+    channel: &ChildEnd,
+    progress: &Progress,
+    init: OwnedFd,
+    console: Option<OwnedFd>,
+) -> Result<process::Program> {
+    let wanted = &plan.process;
+    progress.begin(Step::Wait);
+    process::die_with_parent(true)?;
+    match channel.wait()? {
+        ToChild::Proceed => {}
+        other => return Err(out_of_order(&other, "Proceed")),
+    }
+
+    progress.begin(Step::JoinNamespaces);
+    process::join(init.as_fd(), plan.namespaces).context("join the container's namespaces")?;
+    drop(init);
+
+    progress.begin(Step::BecomeRoot);
+    if plan.joins_user() {
+        init::become_root()?;
+    }
+
+    progress.begin(Step::Session);
+    process::new_session()?;
+    init::new_keyring(plan.keyring, &plan.id)?;
+
+    progress.begin(Step::Terminal);
+    let root = RootFd::new(fs::open_dir(Path::new("/"))?);
+    if let (Some(terminal), Some(console)) = (&wanted.terminal, console) {
+        terminal::set_up_joined(terminal, &root, console, wanted.uid)
+            .context("set up the terminal")
+            .at(|| format!("{}/terminal", wanted.pointer))?;
+    }
+
+    progress.begin(Step::Labels);
+    kernel::set_labels(wanted)?;
+
+    progress.begin(Step::Scheduling);
+    init::set_scheduling(wanted)?;
+
+    progress.begin(Step::Credentials);
+    if !plan.joins_user() {
+        limits::apply(wanted, 0)?;
+    }
+    if wanted.no_new_privileges {
+        process::forbid_new_privileges()?;
+    }
+    credentials::apply(wanted)?;
+
+    progress.begin(Step::Lookup);
+    let program = exec::find(wanted, &root)?;
+
+    progress.begin(Step::Commit);
+    process::die_with_parent(false)?;
+    channel.send(&ToParent::Ready)?;
+    match channel.wait()? {
+        ToChild::Release => {}
+        other => return Err(out_of_order(&other, "Release")),
+    }
+
+    progress.begin(Step::Exec);
+    exec::seal(plan.preserved)?;
+    signal::unblock_all().map_err(Error::from)?;
+    Ok(program)
+}

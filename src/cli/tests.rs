@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From words to meaning.
+
+use std::path::Path;
+
+use super::meant::{CreateArgs, ExecProcess, ListArgs, Origin};
+use super::user::User;
+use super::*;
+
+fn parse_words(words: &[&str]) -> Result<Wish> {
+    parse(words.iter().map(OsString::from)).1
+}
+
+fn verb(line: &str) -> Verb {
+    let words: Vec<_> = line.split(' ').collect();
+    match parse_words(&words) {
+        Ok(Wish::Verb(_, verb)) => verb,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn error(line: &str) -> Error {
+    let words: Vec<_> = line.split(' ').filter(|word| !word.is_empty()).collect();
+    parse_words(&words).expect_err(line)
+}
+
+fn create_args(line: &str) -> CreateArgs {
+    match verb(line) {
+        Verb::Create(args) => args,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn what_engines_send_is_understood() {
+    let containerd = create_args(
+        "--root /run/containerd/runc/ns --log /b/log.json --log-format json create --bundle /b \
+         --pid-file /b/init.pid --console-socket /s --no-pivot --no-new-keyring id",
+    );
+    assert_eq!(containerd.bundle, Path::new("/b"));
+    assert_eq!(
+        containerd.pid_file.as_deref(),
+        Some(Path::new("/b/init.pid"))
+    );
+    assert_eq!(containerd.console_socket.as_deref(), Some(Path::new("/s")));
+    assert!(containerd.no_pivot && containerd.no_new_keyring);
+    assert_eq!(containerd.preserve_fds, 0);
+
+    let conmon = create_args(
+        "--log-format=json --log F create --bundle B/./x/ --pid-file p --preserve-fds 2 id",
+    );
+    let cwd = std::env::current_dir().unwrap();
+    assert_eq!(conmon.bundle.as_os_str(), cwd.join("B/x").as_os_str());
+    assert_eq!(conmon.pid_file, Some(cwd.join("p")));
+    assert_eq!(conmon.preserve_fds, 2);
+    assert_eq!(create_args("create id").bundle, cwd);
+
+    let Verb::Exec(exec) = verb("exec --process F --detach --pid-file E.pid --tty id") else {
+        panic!("not exec");
+    };
+    assert_eq!(exec.process, ExecProcess::Document(cwd.join("F")));
+    assert!(exec.detach);
+
+    let Verb::Kill(kill) = verb("kill --all id 9") else {
+        panic!("not kill");
+    };
+    assert_eq!((kill.signal, kill.all), (9, true));
+    let Verb::Kill(kill) = verb("kill id") else {
+        panic!("not kill");
+    };
+    assert_eq!((kill.signal, kill.all), (15, false));
+    let Verb::Delete(delete) = verb("delete id --force") else {
+        panic!("not delete");
+    };
+    assert!(delete.force);
+    assert!(matches!(verb("list -f json"), Verb::List(ListArgs::Json)));
+    assert!(matches!(verb("list -q"), Verb::List(ListArgs::Ids)));
+    let Verb::Run(run) = verb("run -d --keep -no-subreaper id") else {
+        panic!("not run");
+    };
+    assert!(run.detach && run.keep && run.no_subreaper);
+}
+
+#[test]
+fn the_words_of_exec_stay_as_they_are() {
+    let Verb::Exec(exec) =
+        verb("exec -t -u 1:2 -g 3 -g 4 -e A=b --cwd /w -c CAP_KILL id sh -c -t --force -- -")
+    else {
+        panic!("not exec");
+    };
+    assert_eq!(
+        exec.process,
+        ExecProcess::Command {
+            args: ["sh", "-c", "-t", "--force", "--", "-"]
+                .map(String::from)
+                .into(),
+            tty: true,
+            user: Some(User {
+                uid: 1,
+                gid: Some(2)
+            }),
+            additional_gids: vec![3, 4],
+            env: vec!["A=b".into()],
+            cwd: Some("/w".into()),
+            cap: vec!["CAP_KILL".into()],
+            apparmor: None,
+            process_label: None,
+            no_new_privs: false,
+        }
+    );
+}
+
+#[test]
+fn the_global_flags_count_for_every_verb() {
+    let Ok(Wish::Verb(global, _)) = parse_words(&["-root", "/r/./s", "--rootless=1", "list"])
+    else {
+        panic!("not a verb");
+    };
+    assert_eq!(global.root, Path::new("/r/s"));
+    assert_eq!(global.root_origin, Origin::Given);
+    assert_eq!(global.rootless, meant::Rootless::Yes);
+}
+
+#[test]
+fn the_default_root_is_never_that_of_runc() {
+    for (euid, runtime_dir, user_namespace, expected) in [
+        (0, None, false, Some("/run/corten")),
+        (0, Some("/run/user/0"), false, Some("/run/corten")),
+        (0, Some("/run/user/7"), true, Some("/run/user/7/corten")),
+        (7, Some("/run/user/7"), false, Some("/run/user/7/corten")),
+        (7, None, false, None),
+    ] {
+        let identity = meant::Identity {
+            euid,
+            runtime_dir: runtime_dir.map(Into::into),
+            user_namespace,
+        };
+        let root = identity.default_root().ok();
+        assert_eq!(root, expected.map(Into::into));
+    }
+}
+
+#[test]
+fn mistakes_are_one_line_that_names_them() {
+    for (line, kind, text) in [
+        (
+            "kill",
+            Kind::Invalid,
+            "the following required arguments were not provided: <ID>; see `corten kill --help`",
+        ),
+        (
+            "kill --frob x",
+            Kind::Invalid,
+            "unexpected argument '--frob' found; see `corten kill --help`",
+        ),
+        (
+            "frob",
+            Kind::Invalid,
+            "unrecognized subcommand 'frob'; see `corten --help`",
+        ),
+        ("kill x FROB", Kind::Invalid, "unknown signal \"FROB\""),
+        (
+            "state a/b",
+            Kind::Invalid,
+            "invalid container ID \"a/b\": only letters, digits, '_', '+', '-' and '.' are allowed",
+        ),
+        ("exec x", Kind::Invalid, "exec needs a command or --process"),
+        (
+            "exec -p F x y",
+            Kind::Invalid,
+            "exec takes a command or --process, not both",
+        ),
+        (
+            "exec -u root x y",
+            Kind::Invalid,
+            "invalid user \"root\": want UID or UID:GID, in decimal numbers below 4294967295",
+        ),
+        (
+            "create --preserve-fds -1 x",
+            Kind::Invalid,
+            "unknown number of file descriptors \"-1\": want 0 to 1048576",
+        ),
+        (
+            "--log-format xml list",
+            Kind::Invalid,
+            "unknown log format \"xml\": want text or json",
+        ),
+        (
+            "--rootless perhaps list",
+            Kind::Invalid,
+            "unknown value of --rootless \"perhaps\": want true, false or auto",
+        ),
+        (
+            "list -f yaml",
+            Kind::Invalid,
+            "unknown format \"yaml\": want table or json",
+        ),
+        (
+            "--systemd-cgroup create x",
+            Kind::Unsupported,
+            "the systemd cgroup driver (--systemd-cgroup) is not supported yet",
+        ),
+        (
+            "--cgroup-manager disabled run x",
+            Kind::Unsupported,
+            "running without cgroups is not supported yet",
+        ),
+        (
+            "--cgroup-manager frob list",
+            Kind::Invalid,
+            "unknown cgroup manager \"frob\": want cgroupfs, systemd or disabled",
+        ),
+        (
+            "pause x",
+            Kind::Unsupported,
+            "the command pause is not supported yet",
+        ),
+        (
+            "checkpoint --help",
+            Kind::Unsupported,
+            "the command checkpoint is not supported yet",
+        ),
+    ] {
+        let error = error(line);
+        assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
+    }
+}
+
+#[test]
+fn help_and_version_are_texts() {
+    let text = |line: &str| match parse(line.split_whitespace().map(OsString::from)).1 {
+        Ok(Wish::Text(text)) => text,
+        other => panic!("{line}: {other:?}"),
+    };
+    assert!(text("--version").starts_with("corten version "));
+    assert!(text("-v").contains("\nspec: 1."));
+    for line in ["", "--help", "-h", "-help", "help"] {
+        assert!(text(line).contains("create"), "{line}");
+        assert!(!text(line).contains("checkpoint"), "{line}");
+    }
+    for verb in [
+        "create", "delete", "exec", "kill", "list", "run", "spec", "start", "state",
+    ] {
+        assert!(text(&format!("{verb} --help")).contains("Usage: corten"));
+        assert!(text(&format!("{verb} -h")).contains(verb));
+    }
+    let usage = text("exec --help");
+    assert!(usage.contains("--additional-gids"), "{usage}");
+}
+
+#[test]
+fn later_calls_may_repeat_the_driver() {
+    assert!(matches!(
+        verb("--systemd-cgroup delete --force x"),
+        Verb::Delete(_)
+    ));
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `create`: a container that waits for `start`. Also what `run` begins with.
+//!
+//! What is made is undone by its guards, innermost first, when a later step fails: init, cgroup, state.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use corten_sys::{process, socket};
+
+use super::{LOCK_DEADLINE, inherited};
+use crate::bundle::Bundle;
+use crate::bundle::spec::Spec;
+use crate::cgroup::resources::Resources;
+use crate::cgroup::{self, Cgroup, DeviceControl, Paths};
+use crate::cli::meant::CreateArgs;
+use crate::cli::report::Log;
+use crate::error::{Context, Error, Kind, Result};
+use crate::host;
+use crate::parent::{self, Init};
+use crate::plan::rootfs::Pivot;
+use crate::plan::{Keyring, Options, Plan};
+use crate::store::{self, Container, PidNamespace, Record, Reservation, Store};
+
+/// The name of the start gate in the container's directory.
+pub(super) const GATE: &str = "gate";
+
+/// Who lets init go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// A later `start`, through the gate.
+    Start,
+    /// This process.
+    Released,
+}
+
+/// A container whose init is set up, written down, and not released yet.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Killed and reaped when dropped, unless kept.
+    pub(super) init: Init,
+    /// Removed when dropped, unless kept.
+    pub(super) cgroup: cgroup::Reservation,
+    /// In the store.
+    pub(super) container: Container,
+    /// What was done.
+    pub(super) plan: Plan,
+    pid_file: Option<PathBuf>,
+}
+
+/// Makes a container and leaves it at its gate.
+pub(super) fn create(store: &Store, args: &CreateArgs, log: &Log) -> Result<()> {
+    let bundle = open(args, log)?;
+    check_console(&bundle.spec, args)?;
+    let console = args.console_socket.as_deref();
+    let console = console
+        .map(|path| socket::connect_stream(path).context("connect to the console socket"))
+        .transpose()?;
+    let made = make(store, args, &bundle, Until::Start, console, log)?;
+    made.release(store)?.keep()
+}
+
+/// The bundle, checked; what is odd about it goes to the log.
+pub(super) fn open(args: &CreateArgs, log: &Log) -> Result<Bundle> {
+    let bundle = Bundle::open(&args.bundle)?;
+    for warning in &bundle.warnings {
+        log.warn(warning);
+    }
+    Ok(bundle)
+}
+
+pub(super) fn check_console(spec: &Spec, args: &CreateArgs) -> Result<()> {
+    let terminal = spec
+        .process
+        .as_ref()
+        .is_some_and(|process| process.terminal);
+    match (terminal, &args.console_socket) {
+        (true, None) => Err(Error::invalid(
+            "/process/terminal",
+            "a terminal needs --console-socket, since nobody stays attached",
+        )),
+        (false, Some(_)) => Err(Error::invalid(
+            "/process/terminal",
+            "--console-socket is given, and the process has no terminal",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Plans, makes and writes down a container.
+pub(super) fn make(
+    store: &Store,
+    args: &CreateArgs,
+    bundle: &Bundle,
+    until: Until,
+    console: Option<OwnedFd>,
+    log: &Log,
+) -> Result<Made> {
+    let layout = host::cgroups()?;
+    let linux = bundle.spec.linux.as_ref();
+    let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
+    let paths = Paths::plan(wanted, args.id.as_str(), &layout, Path::new(""))?;
+    let resources = linux.and_then(|linux| linux.resources.as_ref());
+    let resources = Resources::plan(resources, &layout)?;
+    let plan = Plan::new(bundle, options(args, paths.clone()))?;
+
+    let record = intent(args, bundle, &plan, paths.clone());
+    let reservation = store.reserve(record, &bundle.config)?;
+    let cgroup = Cgroup::create(&paths, &resources)?;
+    if cgroup.device_control() == DeviceControl::UserNamespace {
+        log.warn("device rules are left to the user namespace that corten runs in");
+    }
+    let gate = gate(&reservation, until)?;
+    let init = parent::spawn(
+        &plan,
+        parent::Resources {
+            cgroup: cgroup.dir(),
+            join_v1: &|pid| cgroup.cgroup().join_v1(pid),
+            gate,
+            console,
+        },
+    )?;
+    announce(args, &init)?;
+    let mut record = reservation.record().clone();
+    record.init = Some(store::Init::observe(init.pid(), init.pidfd())?);
+    let container = reservation.commit(record)?;
+    let pid_file = args.pid_file.clone();
+    Ok(Made {
+        init,
+        cgroup,
+        container,
+        plan,
+        pid_file,
+    })
+}
+
+/// How many descriptors after the standard three the program has.
+pub(super) fn preserved(args: &CreateArgs) -> u32 {
+    inherited::listening().saturating_add(args.preserve_fds)
+}
+
+fn options(args: &CreateArgs, cgroup: Paths) -> Options {
+    Options {
+        id: args.id.as_str().to_owned(),
+        pivot: if args.no_pivot {
+            Pivot::MoveRoot
+        } else {
+            Pivot::PivotRoot
+        },
+        keyring: if args.no_new_keyring {
+            Keyring::Callers
+        } else {
+            Keyring::New
+        },
+        preserved: preserved(args),
+        env: inherited::environment(inherited::listening()),
+        cgroup,
+    }
+}
+
+fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, paths: Paths) -> Record {
+    let owner = process::effective_uid();
+    let rootfs = plan.rootfs.path.clone();
+    let (id, path) = (args.id.clone(), bundle.path.clone());
+    let mut record = Record::intent(id, path, rootfs, owner, paths);
+    record.oci_version.clone_from(&plan.oci_version);
+    record.annotations.clone_from(&plan.annotations);
+    record.pid_namespace = if plan.owns_pids() {
+        PidNamespace::Own
+    } else {
+        PidNamespace::Shared
+    };
+    record
+}
+
+fn gate(reservation: &Reservation, until: Until) -> Result<Option<OwnedFd>> {
+    match (until, reservation.directory_fd()) {
+        (Until::Start, Some(directory)) => {
+            let gate = socket::listen(directory, GATE).context("make the start gate")?;
+            Ok(Some(gate))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Tells the caller who init is, before anything of the container runs.
+fn announce(args: &CreateArgs, init: &Init) -> Result<()> {
+    if let Some(path) = &args.pidfd_socket {
+        let socket = socket::connect_stream(path).context("connect to the pidfd socket")?;
+        socket::send_with(socket.as_fd(), b"pidfd", init.pidfd()).context("send init's pidfd")?;
+    }
+    match &args.pid_file {
+        Some(path) => write_pid_file(path, init.pid()),
+        None => Ok(()),
+    }
+}
+
+/// Writes the pid under another name first: who waits for the file never sees it empty.
+pub(super) fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let fail = |error: std::io::Error| {
+        let text = format!("write the pid file {}: {error}", path.display());
+        Error::new(Kind::System, text)
+    };
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let temporary = path.with_file_name(name);
+    // SECURITY: a name that somebody else put there, a link above all, is replaced and never written through.
+    let make = || File::create_new(&temporary);
+    let file = make().or_else(|error| match error.kind() {
+        ErrorKind::AlreadyExists => std::fs::remove_file(&temporary).and_then(|()| make()),
+        _ => Err(error),
+    });
+    file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
+        .map_err(fail)?;
+    std::fs::rename(&temporary, path).map_err(fail)
+}
+
+impl Made {
+    /// Lets init go on, now that a record of it exists. If it is gone, so is the container.
+    pub(super) fn release(self, store: &Store) -> Result<Self> {
+        match self.init.release() {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.undo(store, error)),
+        }
+    }
+
+    /// The container stays, without this process.
+    pub(super) fn keep(self) -> Result<()> {
+        self.init.keep();
+        self.cgroup.keep()
+    }
+
+    /// Ends and forgets the container because of `error`, which is what the user is told.
+    pub(super) fn undo(self, store: &Store, error: Error) -> Error {
+        let Self {
+            init,
+            cgroup,
+            container,
+            pid_file,
+            ..
+        } = self;
+        drop((init, cgroup));
+        if let Some(path) = pid_file {
+            // The file is the caller's; that it is gone already is what was wanted.
+            let _ = std::fs::remove_file(path);
+        }
+        let id = container.id().clone();
+        let removed = store.lock(&id, LOCK_DEADLINE).and_then(|lock| match lock {
+            Some(lock) => store.remove(&id, lock),
+            None => Ok(()),
+        });
+        match removed {
+            Ok(()) => error,
+            Err(also) => error.remedy(format!(
+                "`corten delete --force {id}` cleans up, which failed here: {also}"
+            )),
+        }
+    }
+}

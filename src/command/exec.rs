@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `exec`: a further program in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use corten_sys::fs::Procfs;
+use corten_sys::signal::SignalFd;
+use corten_sys::socket;
+
+use super::create::write_pid_file;
+use crate::bundle;
+use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
+use crate::cgroup::{Cgroup, Paths};
+use crate::cli::meant::{ExecArgs, ExecProcess};
+use crate::cli::report::Log;
+use crate::error::{Context, Error, Kind, Result};
+use crate::host;
+use crate::parent::{self, Init, console};
+use crate::plan::join::{self, JoinPlan};
+use crate::plan::{self, Keyring};
+use crate::store::{Container, Status, Store};
+
+/// Runs a program in a container; the status is the program's, or success for a detached one.
+pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
+    let container = store.load(&args.id)?;
+    expect_running(&container, args)?;
+    refuse_unsupported(args)?;
+    let config = bundle::parse(&container.config()?)?;
+    let (mut process, pointer) = process(&config, args, log)?;
+    if process.terminal && !args.detach {
+        process.console_size = process.console_size.take().or_else(console::callers_size);
+    }
+    let terminal = process.terminal;
+    let plan = plan(&config, &process, pointer, args)?;
+    if args.detach {
+        let console = console_socket(terminal, args)?;
+        let program = prepare(&container, &plan, args, console)?;
+        become_program(&program)?;
+        program.keep();
+        return Ok(0);
+    }
+    attached(&container, &plan, args, terminal)
+}
+
+fn attached(container: &Container, plan: &JoinPlan, args: &ExecArgs, terminal: bool) -> Result<u8> {
+    if args.console_socket.is_some() {
+        return Err(Error::new(
+            Kind::Invalid,
+            "--console-socket goes with --detach: in the foreground the terminal is the caller's",
+        ));
+    }
+    let (console, childs) = match terminal.then(console::pair).transpose()? {
+        Some((ours, childs)) => (Some(ours), Some(childs)),
+        None => (None, None),
+    };
+    let program = prepare(container, plan, args, childs)?;
+    let master = console.map(console::Console::master).transpose()?;
+    let signals = SignalFd::all().context("block signals")?;
+    become_program(&program)?;
+    let exit = console::attend(program.pidfd(), &signals, master)?;
+    program.keep();
+    Ok(u8::try_from(exit.shell_code()).unwrap_or(u8::MAX))
+}
+
+fn expect_running(container: &Container, args: &ExecArgs) -> Result<()> {
+    let text = match container.status()? {
+        Status::Running | Status::Created => return Ok(()),
+        Status::Paused if args.ignore_paused => return Ok(()),
+        Status::Paused => "cannot exec in a paused container (use --ignore-paused to override)",
+        Status::Stopped | Status::Creating => "cannot exec in a stopped container",
+    };
+    Err(Error::new(Kind::Status, text))
+}
+
+fn refuse_unsupported(args: &ExecArgs) -> Result<()> {
+    if args.cgroup.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::new(
+            Kind::Unsupported,
+            "exec --cgroup is not supported yet",
+        ))
+    }
+}
+
+/// The process document, or the container's own process with what the command line changes; and where it stands.
+fn process(config: &Spec, args: &ExecArgs, log: &Log) -> Result<(Process, &'static str)> {
+    match &args.process {
+        ExecProcess::Document(path) => Ok((read_document(path, log)?, "")),
+        ExecProcess::Command { .. } => {
+            let process = command(config, &args.process)?;
+            bundle::check_process(&process)?;
+            Ok((process, "/process"))
+        }
+    }
+}
+
+fn read_document(path: &Path, log: &Log) -> Result<Process> {
+    let text = std::fs::read(path).map_err(|error| {
+        let text = format!("read the process document {}: {error}", path.display());
+        Error::new(Kind::Invalid, text)
+    })?;
+    let (process, warnings) = bundle::parse_process(&text)
+        .map_err(|error| error.in_document(path.display().to_string()))?;
+    for warning in &warnings {
+        log.warn(warning);
+    }
+    Ok(process)
+}
+
+fn command(config: &Spec, wanted: &ExecProcess) -> Result<Process> {
+    let Some(mut process) = config.process.clone() else {
+        return Err(Error::invalid(
+            "/process",
+            "the container has no process to take after",
+        ));
+    };
+    let ExecProcess::Command {
+        args,
+        tty,
+        user,
+        additional_gids,
+        env,
+        cwd,
+        cap,
+        apparmor,
+        process_label,
+        no_new_privs,
+    } = wanted
+    else {
+        return Ok(process);
+    };
+    process.args.clone_from(args);
+    process.terminal = *tty;
+    process.env.extend(env.iter().cloned());
+    if let Some(cwd) = cwd {
+        process.cwd = cwd.display().to_string();
+    }
+    if let Some(user) = user {
+        process.user.uid = user.uid;
+        process.user.gid = user.gid.unwrap_or(process.user.gid);
+    }
+    process.user.additional_gids.extend(additional_gids);
+    if apparmor.is_some() {
+        process.apparmor_profile.clone_from(apparmor);
+    }
+    if process_label.is_some() {
+        process.selinux_label.clone_from(process_label);
+    }
+    process.no_new_privileges |= no_new_privs;
+    let sets = process.capabilities.get_or_insert_default();
+    add_capabilities(sets, cap);
+    Ok(process)
+}
+
+/// SECURITY: never to the inheritable set, from which any file with inheritable bits would have them (CVE-2022-29162).
+fn add_capabilities(sets: &mut LinuxCapabilities, names: &[String]) {
+    for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        for name in names {
+            if !set.contains(name) {
+                set.push(name.clone());
+            }
+        }
+    }
+}
+
+fn plan(
+    config: &Spec,
+    process: &Process,
+    pointer: &'static str,
+    args: &ExecArgs,
+) -> Result<JoinPlan> {
+    let (namespaces, pids) = join::namespaces(config.linux.as_ref());
+    Ok(JoinPlan {
+        id: args.id.as_str().to_owned(),
+        namespaces,
+        pids,
+        process: plan::process::plan(process, pointer)?,
+        keyring: Keyring::New,
+        preserved: args.preserve_fds,
+    })
+}
+
+fn console_socket(terminal: bool, args: &ExecArgs) -> Result<Option<OwnedFd>> {
+    match (&args.console_socket, terminal) {
+        (Some(path), true) => {
+            let socket = socket::connect_stream(path).context("connect to the console socket")?;
+            Ok(Some(socket))
+        }
+        (None, true) => Err(Error::new(
+            Kind::Invalid,
+            "a terminal needs --console-socket, since nobody stays attached",
+        )),
+        (Some(_), false) => Err(Error::new(
+            Kind::Invalid,
+            "--console-socket is given, and the process has no terminal",
+        )),
+        (None, false) => Ok(None),
+    }
+}
+
+fn become_program(program: &Init) -> Result<()> {
+    program.release()?;
+    program.until_started()
+}
+
+/// Clones the process into the cgroup that init is in now, and brings it to where only the user's program is missing.
+fn prepare(
+    container: &Container,
+    plan: &JoinPlan,
+    args: &ExecArgs,
+    console: Option<OwnedFd>,
+) -> Result<Init> {
+    let gone = || Error::new(Kind::Status, "cannot exec in a stopped container");
+    let init = container.record().init.as_ref().ok_or_else(gone)?;
+    let pidfd = init.open()?.ok_or_else(gone)?;
+    let layout = host::cgroups()?;
+    let membership = host::membership(&Procfs::open()?, init.pid)?;
+    let paths = Paths::of(&membership, &layout)?;
+    let cgroup = Cgroup::open(&paths)?.ok_or_else(gone)?;
+    let resources = parent::Resources {
+        cgroup: cgroup.dir(),
+        join_v1: &|pid| cgroup.join_v1(pid),
+        gate: None,
+        console,
+    };
+    let program = parent::join(plan, pidfd, resources)?;
+    if let Some(path) = &args.pidfd_socket {
+        let socket = socket::connect_stream(path).context("connect to the pidfd socket")?;
+        socket::send_with(socket.as_fd(), b"pidfd", program.pidfd())
+            .context("send the process' pidfd")?;
+    }
+    if let Some(path) = &args.pid_file {
+        write_pid_file(path, program.pid())?;
+    }
+    Ok(program)
+}

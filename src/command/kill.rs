@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten kill`: a signal for a container's init, or for all of its processes.
+//!
+//! The privileges that the kernel asks for the signal. Signals go through descriptors that were checked against the
+//! record, never to a bare number.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use corten_sys::{Errno, process, signal};
+
+use crate::cgroup::Cgroup;
+use crate::cli::meant::KillArgs;
+use crate::error::{Context, Error, Kind, Result};
+use crate::store::{Container, PidNamespace, Store};
+
+const SIGKILL: i32 = 9;
+
+/// Sends the signal, or says that there is nobody to get it.
+pub(super) fn kill(store: &Store, args: &KillArgs) -> Result<()> {
+    let container = store.load(&args.id)?;
+    let record = container.record();
+    // In a PID namespace of its own all processes end with init. In a shared one they don't, so SIGKILL is for all of
+    // them, whether or not init still lives.
+    let shared = record.pid_namespace == PidNamespace::Shared;
+    let reached = if args.all || (shared && args.signal == SIGKILL) {
+        let alive = shared || is_init_alive(&container)?;
+        alive && signal_all(&container, args.signal)?
+    } else {
+        match &record.init {
+            Some(init) => init.signal(args.signal)?,
+            None => false,
+        }
+    };
+    if reached {
+        return Ok(());
+    }
+    // Callers match on the words.
+    Err(Error::new(Kind::Status, "container not running")
+        .context(format!("kill container {}", args.id)))
+}
+
+fn is_init_alive(container: &Container) -> Result<bool> {
+    match &container.record().init {
+        Some(init) => init.is_alive(),
+        None => Ok(false),
+    }
+}
+
+/// Signals every process of the container's cgroup; false if there was none.
+fn signal_all(container: &Container, number: i32) -> Result<bool> {
+    let Some(cgroup) = Cgroup::open(&container.record().cgroup)? else {
+        return Ok(false);
+    };
+    if number == SIGKILL {
+        // At once, also what is being forked and what is frozen.
+        let populated = cgroup.populated()?;
+        cgroup.kill()?;
+        return Ok(populated);
+    }
+    let mut reached = false;
+    for pidfd in processes(&cgroup)? {
+        match signal::send(pidfd.as_fd(), number) {
+            Ok(()) => reached = true,
+            Err(error) if error.errno() == Errno::SRCH => {}
+            Err(error) => return Err(error).context("signal a process of the container"),
+        }
+    }
+    Ok(reached)
+}
+
+/// Descriptors of the processes in `cgroup`. SECURITY: a number that was read may be a stranger's when it is opened. It
+/// is the container's if it is still listed after that, as long as the process behind the descriptor lives, which a
+/// signal that is delivered proves.
+fn processes(cgroup: &Cgroup) -> Result<Vec<OwnedFd>> {
+    let mut opened = Vec::new();
+    for pid in cgroup.processes()? {
+        match process::pidfd(pid) {
+            Ok(pidfd) => opened.push((pid, pidfd)),
+            Err(error) if error.errno() == Errno::SRCH => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let listed = cgroup.processes()?;
+    let still = |pid: &i32| listed.binary_search(pid).is_ok();
+    let kept = opened.into_iter().filter(|(pid, _)| still(pid));
+    Ok(kept.map(|(_, pidfd)| pidfd).collect())
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One verb per file: what it does, in order, and nothing of how.
+//!
+//! The runtime's own process with the caller's privileges. Called by `main` with what the command line means.
+
+mod create;
+mod delete;
+mod exec;
+mod inherited;
+mod kill;
+mod list;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::time::Duration;
+
+use crate::cli::meant::{Global, Verb};
+use crate::cli::report::{self, Log};
+use crate::error::Result;
+use crate::parent::seal;
+use crate::store::Store;
+
+/// How long a verb waits for another one that changes the same container.
+const LOCK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Runs `verb`; the status is that of the container's program where one was waited for, else 0.
+pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
+    if let Some(preserved) = preserved_by_clones(&verb) {
+        seal::ensure()?;
+        inherited::check(preserved)?;
+    }
+    let store = Store::open(&global.root);
+    match verb {
+        Verb::State(id) => report::print(&state::state(&store, &id)?)?,
+        Verb::List(args) => report::print(&list::list(&store, global.root_origin, args, log)?)?,
+        Verb::Kill(args) => kill::kill(&store, &args)?,
+        Verb::Delete(args) => delete::delete(&store, &args, log)?,
+        Verb::Create(args) => create::create(&store, &args, log)?,
+        Verb::Start(id) => start::start(&store, &id, log)?,
+        Verb::Run(args) => return run::run(&store, &args, log),
+        Verb::Exec(args) => return exec::exec(&store, &args, log),
+        Verb::Spec(args) => spec::run(&args.bundle, args.rootless)?,
+    }
+    Ok(0)
+}
+
+/// How many descriptors a verb passes on to the process that it clones into a container; `None` for one that clones none.
+fn preserved_by_clones(verb: &Verb) -> Option<u32> {
+    match verb {
+        Verb::Create(args) => Some(create::preserved(args)),
+        Verb::Run(args) => Some(create::preserved(&args.create)),
+        Verb::Exec(args) => Some(args.preserve_fds),
+        Verb::Delete(_)
+        | Verb::Kill(_)
+        | Verb::List(_)
+        | Verb::Spec(_)
+        | Verb::Start(_)
+        | Verb::State(_) => None,
+    }
+}

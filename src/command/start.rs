@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `start`: lets a created container's init become the user's program, and hears what became of that.
+
+use corten_sys::{fs, socket};
+use std::os::fd::AsFd;
+
+use super::LOCK_DEADLINE;
+use super::create::GATE;
+use crate::bundle;
+use crate::cli::report::Log;
+use crate::error::{Context, Error, Kind, Result};
+use crate::hooks::{self, Point};
+use crate::plan::State;
+use crate::protocol::{ParentEnd, ToChild, ToParent, out_of_order};
+use crate::store::{Container, ContainerId, Status, Store};
+
+/// Starts the container `id`.
+pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
+    let mut container = store.load(id)?;
+    let lock = container.lock(LOCK_DEADLINE)?;
+    let refusal = match container.status()? {
+        Status::Created => None,
+        Status::Running | Status::Paused => Some("cannot start an already running container"),
+        Status::Stopped => Some("cannot start a container that has stopped"),
+        Status::Creating => Some("cannot start a container that is still being created"),
+    };
+    if let Some(text) = refusal {
+        return Err(Error::new(Kind::Status, text));
+    }
+    let gate = socket::connect_in(lock.directory(), GATE).context("connect to the start gate")?;
+    let channel = ParentEnd::over(gate);
+    channel.send(&ToChild::Start)?;
+    hear(&channel)?;
+    container.remove_gate()?;
+    run_poststart(&container, log)
+}
+
+/// Failures of these hooks are only logged (runtime-spec, config.md, Poststart).
+pub(super) fn run_poststart(container: &Container, log: &Log) -> Result<()> {
+    let config = bundle::parse(&container.config()?)?;
+    let Some(all) = config.hooks.filter(|hooks| !hooks.poststart.is_empty()) else {
+        return Ok(());
+    };
+    let record = container.record();
+    let state = State {
+        oci_version: &record.oci_version,
+        id: record.id.as_str(),
+        status: "running",
+        pid: record.init.as_ref().map(|init| init.pid),
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    };
+    let directory = fs::open_dir(&record.bundle).context("open the bundle")?;
+    let warn = |error: Error| log.warn(error);
+    hooks::run_all(
+        Point::Poststart,
+        &all.poststart,
+        &state,
+        directory.as_fd(),
+        warn,
+    );
+    Ok(())
+}
+
+/// Waits until init has become the program, or says why it has not.
+fn hear(channel: &ParentEnd) -> Result<()> {
+    let died = || Error::new(Kind::System, "init died before it became the program");
+    match channel.receive()?.ok_or_else(died)? {
+        ToParent::Executing => {}
+        ToParent::Failed { error, .. } => return Err(error),
+        other => return Err(out_of_order(&other, "Executing")),
+    }
+    match channel.receive()? {
+        None => Ok(()),
+        Some(ToParent::Failed { error, .. }) => Err(error),
+        Some(other) => Err(out_of_order(&other, "the end")),
+    }
+}

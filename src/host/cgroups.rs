@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where this machine has its cgroup hierarchies, and in which cgroups a process is. Called by the verbs that make or
+//! enter a cgroup; needs no privilege. The mount table is never read: its length grows with the machine's load.
+//!
+//! ```text
+//! cgroup v2   /sys/fs/cgroup            cgroup2              one statfs(2) tells
+//! hybrid      /sys/fs/cgroup            tmpfs
+//!             /sys/fs/cgroup/unified    cgroup2
+//!             /sys/fs/cgroup/memory     cgroup (v1)          one each, joined in addition
+//!             /sys/fs/cgroup/cpu,cpuacct  and links to it
+//! ```
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use corten_sys::cgroup_fs::{self, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
+use corten_sys::fs::{self, Mode, OFlags, Procfs};
+
+use crate::error::{Context, Error, Kind, Result};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The v1 controllers that a container joins where the host keeps them on v1. Not `devices` and `freezer`, whose work is
+/// done on v2, nor `perf_event` and the named hierarchies, in which a container changes nothing.
+const JOINED: [&str; 10] = [
+    "blkio", "cpu", "cpuacct", "cpuset", "hugetlb", "memory", "net_cls", "net_prio", "pids", "rdma",
+];
+
+/// The cgroup hierarchies of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// Where cgroup2 is mounted.
+    pub unified: PathBuf,
+    /// The v1 hierarchies that containers join; empty on a pure v2 host.
+    pub v1: Vec<V1>,
+}
+
+/// One v1 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct V1 {
+    /// The controllers on it (`cpu` and `cpuacct` often share one).
+    pub controllers: Vec<String>,
+    /// Where it is mounted.
+    pub path: PathBuf,
+}
+
+impl Layout {
+    /// The index in `v1` of the hierarchy that has `controller`.
+    pub fn v1_with(&self, controller: &str) -> Option<usize> {
+        let has = |v1: &V1| v1.controllers.iter().any(|name| name == controller);
+        self.v1.iter().position(has)
+    }
+}
+
+/// Finds the hierarchies: one system call on a pure v2 host.
+pub fn cgroups() -> Result<Layout> {
+    layout_at(Path::new(ROOT)).context("find the cgroup hierarchies")
+}
+
+fn layout_at(root: &Path) -> Result<Layout> {
+    if cgroup_fs::filesystem_at(root)? == Some(CGROUP2_SUPER_MAGIC) {
+        return Ok(Layout {
+            unified: root.to_owned(),
+            v1: Vec::new(),
+        });
+    }
+    let unified = root.join("unified");
+    if cgroup_fs::filesystem_at(&unified)? != Some(CGROUP2_SUPER_MAGIC) {
+        let text = format!("no cgroup2 at {} or {}", root.display(), unified.display());
+        let remedy = format!(
+            "mount it: mkdir -p {0} && mount -t cgroup2 cgroup2 {0}",
+            unified.display()
+        );
+        return Err(Error::new(Kind::Unsupported, text).remedy(remedy));
+    }
+    let dir = fs::open(
+        fs::CWD,
+        root,
+        OFlags::RDONLY | OFlags::DIRECTORY,
+        Mode::empty(),
+    )?;
+    let mut v1 = Vec::new();
+    // Only directories are mounts; `cpu` is often a link to `cpu,cpuacct`.
+    for name in cgroup_fs::subdirectories(dir.as_fd())? {
+        let Some(controllers) = name.to_str().and_then(joined_controllers) else {
+            continue;
+        };
+        let path = root.join(&name);
+        if cgroup_fs::filesystem_at(&path)? == Some(CGROUP_SUPER_MAGIC) {
+            v1.push(V1 { controllers, path });
+        }
+    }
+    v1.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Layout { unified, v1 })
+}
+
+/// The controllers that a v1 mount's name stands for, or `None` where a container has nothing to do with any of them.
+fn joined_controllers(name: &str) -> Option<Vec<String>> {
+    let mut controllers = name.split(',');
+    controllers
+        .clone()
+        .any(|name| JOINED.contains(&name))
+        .then(|| controllers.by_ref().map(str::to_owned).collect())
+}
+
+/// In which cgroups a process is: one line of /proc/PID/cgroup each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Membership(Vec<(Vec<String>, PathBuf)>);
+
+impl Membership {
+    /// Reads the text of /proc/PID/cgroup: lines of `number:controllers:path`, where v2 is `0::path`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut memberships = Vec::new();
+        for line in text.lines() {
+            let mut fields = line.splitn(3, ':');
+            let (Some(_), Some(controllers), Some(path)) =
+                (fields.next(), fields.next(), fields.next())
+            else {
+                let text = format!("cgroup membership {line:?} has fewer than three fields");
+                return Err(Error::new(Kind::System, text));
+            };
+            let controllers = controllers.split(',').filter(|name| !name.is_empty());
+            memberships.push((controllers.map(str::to_owned).collect(), path.into()));
+        }
+        Ok(Self(memberships))
+    }
+
+    /// The cgroup on the v2 hierarchy, as an absolute path below its mount.
+    pub fn unified(&self) -> Option<&Path> {
+        let mut found = self.0.iter().filter(|(names, _)| names.is_empty());
+        found.next().map(|(_, path)| path.as_path())
+    }
+
+    /// The cgroup on the v1 hierarchy that has `controller`.
+    pub fn v1(&self, controller: &str) -> Option<&Path> {
+        let has = |names: &Vec<String>| names.iter().any(|name| name == controller);
+        let mut found = self.0.iter().filter(|(names, _)| has(names));
+        found.next().map(|(_, path)| path.as_path())
+    }
+}
+
+/// The cgroups that the process `pid` is in, as `proc` (of the runtime's own PID namespace) tells.
+pub fn membership(proc: &Procfs, pid: i32) -> Result<Membership> {
+    let text = proc
+        .read(&format!("{pid}/cgroup"))
+        .with_context(|| format!("read the cgroups of process {pid}"))?;
+    Membership::parse(&String::from_utf8_lossy(&text))
+}
+
+/// The cgroups that the caller is in.
+pub fn own_membership(proc: &Procfs) -> Result<Membership> {
+    let file = proc.own_file("cgroup", OFlags::RDONLY)?;
+    let text = fs::read_to_end(file.as_fd(), 1 << 20).context("read the caller's own cgroups")?;
+    Membership::parse(&String::from_utf8_lossy(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_hierarchies_that_containers_join() {
+        let cases: [(&str, Option<&[&str]>); 6] = [
+            ("memory", Some(&["memory"])),
+            ("cpu,cpuacct", Some(&["cpu", "cpuacct"])),
+            ("net_cls,net_prio", Some(&["net_cls", "net_prio"])),
+            ("devices", None),
+            ("systemd", None),
+            ("unified", None),
+        ];
+        for (name, wanted) in cases {
+            let wanted = wanted.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            assert_eq!(joined_controllers(name), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn finds_this_machines_hierarchies() {
+        let layout = cgroups().unwrap();
+        let found = cgroup_fs::filesystem_at(&layout.unified).unwrap();
+        assert_eq!(found, Some(CGROUP2_SUPER_MAGIC));
+        for v1 in &layout.v1 {
+            let found = cgroup_fs::filesystem_at(&v1.path).unwrap();
+            assert_eq!(found, Some(CGROUP_SUPER_MAGIC), "{v1:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_host_without_cgroup2_and_says_what_to_do() {
+        let error = layout_at(Path::new("/nonexistent")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert_eq!(
+            error.to_string(),
+            "no cgroup2 at /nonexistent or /nonexistent/unified; mount it: mkdir -p /nonexistent/unified && mount -t \
+             cgroup2 cgroup2 /nonexistent/unified"
+        );
+    }
+
+    #[test]
+    fn reads_memberships() {
+        let found = Membership::parse("4:memory:/a\n3:cpu,cpuacct:/b:c\n1:name=systemd:/\n0::/d\n");
+        let found = found.unwrap();
+        assert_eq!(found.unified(), Some(Path::new("/d")));
+        assert_eq!(found.v1("memory"), Some(Path::new("/a")));
+        assert_eq!(found.v1("cpuacct"), Some(Path::new("/b:c")));
+        assert_eq!(found.v1("pids"), None);
+        assert!(Membership::parse("4:memory").is_err());
+    }
+}

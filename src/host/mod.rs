@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What was found out about this kernel and this machine, as data: input of the plan. Runs in the runtime's own process
+//! with whatever privileges it has; reads only.
+
+mod cgroups;
+
+pub use cgroups::{Layout, Membership, V1, cgroups, membership, own_membership};

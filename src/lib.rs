@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//! corten, an OCI runtime. The table of contents.
+//!
+//! `corten create`, in reading order, one direction: `main.rs` → `command/create.rs` → `bundle/mod.rs` → `plan/mod.rs` →
+//! `parent/mod.rs` → `protocol/mod.rs` → `child/init.rs` → `child/exec.rs`. Every other file is a leaf.
+//!
+//! Layering (an arrow points down only; modules in one row don't know each other):
+//!
+//! ```text
+//! main
+//!  └ cli ─ command
+//!           ├ parent ───────┬──────── store
+//!           │             child       (parent knows only child's two entry points)
+//!           ├ cgroup      hooks       protocol   limits
+//!           ├ plan ─ seccomp
+//!           ├ bundle · host
+//!           └ error ─ sys
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod bundle;
+pub mod cgroup;
+pub mod child;
+pub mod cli;
+pub mod command;
+pub mod error;
+pub mod hooks;
+pub mod host;
+pub mod limits;
+pub mod parent;
+pub mod plan;
+pub mod protocol;
+pub mod store;

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The id maps of a new user namespace, written by the runtime from outside: directly with the privileges for it, through
+//! newuidmap(1) and newgidmap(1) without.
+
+use std::process::{Command, Stdio};
+
+use corten_sys::fs::Procfs;
+use corten_sys::{Errno, process};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::namespaces::{IdMap, IdMaps};
+
+/// Writes the maps of the process `pid`.
+pub fn write(proc: &Procfs, pid: i32, maps: &IdMaps) -> Result<()> {
+    let gids = write_direct(proc, &format!("{pid}/gid_map"), &maps.gids);
+    let gids = match gids {
+        Err(error) if needs_helper(&error) => write_gids_unprivileged(proc, pid, maps),
+        answer => answer,
+    };
+    gids.context("map group ids")
+        .at(|| "/linux/gidMappings".to_owned())?;
+    let uids = write_direct(proc, &format!("{pid}/uid_map"), &maps.uids);
+    let uids = match uids {
+        Err(error) if needs_helper(&error) => with_helper("newuidmap", pid, &maps.uids),
+        answer => answer,
+    };
+    uids.context("map user ids")
+        .at(|| "/linux/uidMappings".to_owned())
+}
+
+fn write_direct(proc: &Procfs, path: &str, maps: &[IdMap]) -> Result<()> {
+    Ok(proc.write(path, IdMaps::text(maps).as_bytes())?)
+}
+
+fn needs_helper(error: &Error) -> bool {
+    error.errno() == Some(Errno::PERM) && process::effective_uid() != 0
+}
+
+/// A user may map just the own group, once setgroups is given up (user_namespaces(7)); more takes the helper.
+fn write_gids_unprivileged(proc: &Procfs, pid: i32, maps: &IdMaps) -> Result<()> {
+    let only_own =
+        |maps: &[IdMap], own: u32| matches!(maps, [map] if map.size == 1 && map.outside == own);
+    if only_own(&maps.gids, process::effective_gid()) {
+        proc.write(&format!("{pid}/setgroups"), b"deny")?;
+        return write_direct(proc, &format!("{pid}/gid_map"), &maps.gids);
+    }
+    with_helper("newgidmap", pid, &maps.gids)
+}
+
+fn with_helper(name: &str, pid: i32, maps: &[IdMap]) -> Result<()> {
+    let numbers = maps
+        .iter()
+        .flat_map(|map| [map.inside, map.outside, map.size]);
+    let output = Command::new(name)
+        .arg(pid.to_string())
+        .args(numbers.map(|number| number.to_string()))
+        .stdin(Stdio::null())
+        .output();
+    let remedy = "install uidmap (newuidmap, newgidmap) and give the user ranges in /etc/subuid and /etc/subgid";
+    let output = output
+        .map_err(|error| Error::new(Kind::System, format!("run {name}: {error}")).remedy(remedy))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Error::new(Kind::System, format!("{name}: {}", said.trim())).remedy(remedy))
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The runtime's side of a start: opens what only it can reach, clones init straight into its cgroup and namespaces,
+//! answers init's requests, and reports its failure as the error. Runs with the caller's privileges, in one thread.
+//! Called by `create` and `run`.
+
+pub mod console;
+mod death;
+mod idmap;
+mod namespaces;
+pub mod seal;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use corten_sys::fs::{self, Procfs};
+use corten_sys::mount::{self, Reach};
+use corten_sys::process::{self, ChildOf, Cloned};
+use corten_sys::signal;
+
+use crate::child;
+use crate::error::{Context, Error, Result};
+use crate::hooks::{self, Point};
+use crate::limits;
+use crate::plan::Plan;
+use crate::plan::join::JoinPlan;
+use crate::plan::namespaces::{IdMaps, Way};
+use crate::plan::process::Process;
+use crate::protocol::{self, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order};
+
+/// What the runtime made before the clone, for init.
+pub struct Resources<'a> {
+    /// The container's directory in cgroup v2.
+    pub cgroup: BorrowedFd<'a>,
+    /// Joins the controllers that the host keeps on v1.
+    pub join_v1: &'a dyn Fn(i32) -> Result<()>,
+    /// The start gate; without one init goes on as soon as it is released.
+    pub gate: Option<OwnedFd>,
+    /// A connection of the console socket.
+    pub console: Option<OwnedFd>,
+}
+
+/// A container's init that is set up and waits to be released. Dropped, it is killed and reaped, unless it is kept.
+#[derive(Debug)]
+pub struct Init {
+    pid: i32,
+    pidfd: OwnedFd,
+    channel: ParentEnd,
+    progress: Progress,
+}
+
+/// Clones init and brings it to the point where only the user's program is missing.
+pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
+    // Where the rootfs is to be attached is the current directory: the clone has it in its own mount namespace.
+    fs::change_dir_path(&plan.rootfs.path)
+        .with_context(|| format!("open the rootfs {}", plan.rootfs.path.display()))
+        .at(|| "/root/path".to_owned())?;
+    let tree = mount::clone_tree(fs::CWD, std::path::Path::new("."), Reach::Recursive)
+        .context("copy the rootfs' mount")?;
+    if plan.namespaces.joins(process::Namespaces::PID)
+        || plan.namespaces.joins(process::Namespaces::USER)
+    {
+        // SECURITY: init appears among the processes of another container, with the host's tree still in its hands:
+        // whoever has the right to trace there must not get at it before it is another program.
+        process::forbid_tracing()?;
+    }
+    let sources = open_sources(plan)?;
+    let joins = namespaces::open(plan)?;
+
+    signal::reset_ignored()?;
+    let progress = Progress::new()?;
+    let (channel, childs_end) = protocol::pair()?;
+    let entered = namespaces::enter(plan, joins)?;
+    let create = match plan.namespaces.way {
+        Way::Direct => entered.to_clone,
+        Way::Hop => process::Namespaces::empty(),
+    };
+    let cloned = process::clone(create, Some(resources.cgroup), ChildOf::Caller)
+        .context("clone the container's init")
+        .remedy(REMEDY)?;
+    let Cloned::Parent { pid, pidfd } = cloned else {
+        drop(channel);
+        child::run_init(child::Setup {
+            plan,
+            channel: childs_end,
+            progress: &progress,
+            tree,
+            sources,
+            joins: entered.joins,
+            console: resources.console,
+            gate: resources.gate,
+            hop: entered.hop,
+        })
+    };
+    drop((childs_end, tree, sources, resources.gate, resources.console));
+    let mut init = Init {
+        pid,
+        pidfd,
+        channel,
+        progress,
+    };
+    entered.back.leave()?;
+    if plan.namespaces.way == Way::Hop {
+        init.follow_hop()?;
+    }
+    (resources.join_v1)(init.pid)?;
+    if plan.namespaces.has_user() {
+        limits::apply(&plan.process, init.pid)?;
+    }
+    init.admit(&plan.process, plan.namespaces.maps.as_ref())?;
+    if plan.init_waits() {
+        init.channel.send(&ToChild::Proceed)?;
+    }
+    init.until_ready(Some(plan))?;
+    Ok(init)
+}
+
+/// clone3 is refused for want of privileges, or by a filter of an engine around us, which looks alike.
+const REMEDY: &str = "corten needs Linux 5.14, the privileges to make these namespaces, and no seccomp filter around it that denies clone3";
+
+/// Bind sources that the container's root may not be able to reach, opened with the runtime's own privileges.
+fn open_sources(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
+    let mut sources = Vec::new();
+    for (wanted, path, reach) in plan.sources_to_open() {
+        if sources.is_empty() {
+            process::raise_open_files()?;
+        }
+        sources.resize_with(plan.mounts.len(), || None);
+        let source = mount::clone_path(path, reach)
+            .with_context(|| format!("mount {}", wanted.target.display()))
+            .at(|| wanted.pointer())?;
+        if let Some(kind) = plan.rootfs.host_propagation {
+            // A copy is in its original's peer group: what the container mounts below would appear on the host.
+            mount::set_propagation(source.as_fd(), Reach::Recursive, kind)
+                .context("set the propagation of a bind mount's source")
+                .at(|| wanted.pointer())?;
+        }
+        sources[wanted.index] = Some(source);
+    }
+    Ok(sources)
+}
+
+/// Clones a further process into the container of `init`, and brings it to the point where only the user's program is
+/// missing. Nobody may look into this process from here on, as its clone appears inside the container.
+pub fn join(plan: &JoinPlan, init: OwnedFd, resources: Resources<'_>) -> Result<Init> {
+    process::forbid_tracing()?;
+    signal::reset_ignored()?;
+    let progress = Progress::new()?;
+    let (channel, childs_end) = protocol::pair()?;
+    let back = namespaces::enter_pids(plan, init.as_fd())?;
+    let cloned = process::clone(
+        process::Namespaces::empty(),
+        Some(resources.cgroup),
+        ChildOf::Caller,
+    )
+    .context("clone a process into the container")
+    .remedy(REMEDY)?;
+    let Cloned::Parent { pid, pidfd } = cloned else {
+        drop((channel, back));
+        child::run_join(child::JoinSetup {
+            plan,
+            channel: childs_end,
+            progress: &progress,
+            init,
+            console: resources.console,
+        })
+    };
+    drop((childs_end, resources.console));
+    let joined = Init {
+        pid,
+        pidfd,
+        channel,
+        progress,
+    };
+    back.leave()?;
+    (resources.join_v1)(pid)?;
+    if plan.joins_user() {
+        limits::apply(&plan.process, pid)?;
+    }
+    joined.admit(&plan.process, None)?;
+    joined.channel.send(&ToChild::Proceed)?;
+    joined.until_ready(None)?;
+    Ok(joined)
+}
+
+impl Init {
+    /// Its process id, as the caller sees it.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A descriptor of it.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The first process has joined the user namespace and cloned init beside itself: init is the one to follow.
+    fn follow_hop(&mut self) -> Result<()> {
+        let (pid, pidfd) = match namespaces::receive_init(&self.channel)? {
+            Some(init) => init,
+            None => return Err(self.failure()),
+        };
+        process::reap(self.pidfd.as_fd(), process::Wait::Block)?;
+        self.pid = pid;
+        self.pidfd = pidfd;
+        Ok(())
+    }
+
+    /// What can only be done from outside, before init does anything.
+    fn admit(&self, wanted: &Process, maps: Option<&IdMaps>) -> Result<()> {
+        if maps.is_some() || wanted.oom_score_adj.is_some() {
+            let proc = Procfs::open()?;
+            if let Some(maps) = maps {
+                idmap::write(&proc, self.pid, maps)?;
+            }
+            if let Some(score) = wanted.oom_score_adj {
+                proc.write(
+                    &format!("{}/oom_score_adj", self.pid),
+                    score.to_string().as_bytes(),
+                )
+                .context("set oom_score_adj")
+                .at(|| format!("{}/oomScoreAdj", wanted.pointer))
+                .remedy(
+                    "lowering it needs CAP_SYS_RESOURCE; leave the field out or raise the value",
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers init until it is ready.
+    fn until_ready(&self, plan: Option<&Plan>) -> Result<()> {
+        loop {
+            match (self.channel.receive()?, plan) {
+                (Some(ToParent::RunHooks), Some(plan)) => {
+                    let bundle = fs::open_dir(&plan.bundle).context("open the bundle")?;
+                    let state = plan.state("creating", self.pid);
+                    let (first, second) = (&plan.hooks.prestart, &plan.hooks.create_runtime);
+                    hooks::run(Point::Prestart, first, &state, bundle.as_fd())?;
+                    hooks::run(Point::CreateRuntime, second, &state, bundle.as_fd())?;
+                    self.channel.send(&ToChild::HooksRan)?;
+                }
+                (Some(ToParent::Ready), _) => return Ok(()),
+                (Some(ToParent::Failed { error, .. }), _) => return Err(error),
+                (Some(other), _) => return Err(out_of_order(&other, "Ready")),
+                (None, _) => return Err(self.failure()),
+            }
+        }
+    }
+
+    /// Lets init go on: to the gate, or to its program. The caller has written down by now that it exists.
+    pub fn release(&self) -> Result<()> {
+        match self.channel.send(&ToChild::Release) {
+            // Nobody is there to hear it. With any other error init lives, and waiting for its end would not end.
+            Err(error) if error.errno() == Some(corten_sys::Errno::PIPE) => Err(self.failure()),
+            answer => answer,
+        }
+    }
+
+    /// Waits until init has become the user's program: the connection's end, without a failure before it.
+    pub fn until_started(&self) -> Result<()> {
+        match self.channel.receive()? {
+            None if self.progress.step() == Step::Exec => Ok(()),
+            None => Err(self.failure()),
+            Some(ToParent::Failed { error, .. }) => Err(error),
+            Some(other) => Err(out_of_order(&other, "the end")),
+        }
+    }
+
+    /// Lets it live on without this process, whose end closes what this holds.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+
+    /// Why init ended without a word.
+    fn failure(&self) -> Error {
+        death::describe(self.pidfd.as_fd(), self.progress.step())
+    }
+}
+
+impl Drop for Init {
+    fn drop(&mut self) {
+        // Both fail only where it has ended and been reaped already.
+        let _ = signal::send(self.pidfd.as_fd(), 9);
+        let _ = process::reap(self.pidfd.as_fd(), process::Wait::Block);
+    }
+}

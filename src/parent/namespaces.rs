@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Namespaces that are given by path, and the two kinds that only children get: the runtime enters those itself for the
+//! moment of the clone, and leaves them again.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use corten_sys::fs::{self, Mode, OFlags, Procfs};
+use corten_sys::process::{self, Namespaces as Kinds};
+use corten_sys::{Errno, socket};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::Plan;
+use crate::plan::join::{JoinPlan, Pids};
+use crate::plan::namespaces::Way;
+use crate::protocol::ParentEnd;
+
+/// An open namespace, by kind.
+pub type Opened = (Kinds, OwnedFd);
+
+/// Opens every namespace that is joined by path.
+pub fn open(plan: &Plan) -> Result<Vec<Opened>> {
+    let mut opened = Vec::new();
+    for join in &plan.namespaces.join {
+        let file = fs::open(fs::CWD, &join.path, OFlags::RDONLY, Mode::empty())
+            .with_context(|| format!("open the namespace {}", join.path.display()))
+            .at(|| join.pointer.clone())?;
+        opened.push((join.kind, file));
+    }
+    Ok(opened)
+}
+
+/// The runtime as it is for the clone.
+#[derive(Debug)]
+pub struct Entered {
+    /// What the clone makes anew.
+    pub to_clone: Kinds,
+    /// What init joins itself, in order.
+    pub joins: Vec<Opened>,
+    /// The user namespace that a first process joins before it clones init.
+    pub hop: Option<OwnedFd>,
+    /// The way back.
+    pub back: Back,
+}
+
+/// The runtime's own namespaces for children.
+#[derive(Debug, Default)]
+pub struct Back(Vec<Opened>);
+
+impl Back {
+    /// The runtime's next children (hooks) are its own again.
+    pub fn leave(self) -> Result<()> {
+        for (kind, own) in self.0 {
+            process::join_file(own.as_fd(), kind).context("return to the runtime's namespaces")?;
+        }
+        Ok(())
+    }
+}
+
+/// Enters, for children only, the PID namespace that is joined and a time namespace (joined, or new with its offsets).
+pub fn enter(plan: &Plan, opened: Vec<Opened>) -> Result<Entered> {
+    let mut entered = Entered {
+        to_clone: plan.namespaces.create,
+        joins: Vec::new(),
+        hop: None,
+        back: Back::default(),
+    };
+    for (kind, file) in opened {
+        if kind == Kinds::PID {
+            entered.back.0.push((kind, own("ns/pid")?));
+            process::join_file(file.as_fd(), kind)
+                .context("join the PID namespace")
+                .at(|| pointer(plan, kind))?;
+        } else if kind == Kinds::USER && plan.namespaces.way == Way::Hop {
+            entered.hop = Some(file);
+        } else {
+            entered.joins.push((kind, file));
+        }
+    }
+    if entered.to_clone.contains(Kinds::TIME) {
+        entered.back.0.push((Kinds::TIME, own("ns/time")?));
+        new_time(plan)?;
+        // CLONE_NEWTIME in clone3 would fix the offsets before they could be written.
+        entered.to_clone = entered.to_clone.without(Kinds::TIME);
+    }
+    Ok(entered)
+}
+
+/// Enters, for children only, the PID namespace of the container's `init`.
+pub fn enter_pids(plan: &JoinPlan, init: BorrowedFd<'_>) -> Result<Back> {
+    let mut back = Back::default();
+    if plan.pids == Pids::Containers {
+        back.0.push((Kinds::PID, own("ns/pid")?));
+        process::join(init, Kinds::PID).context("join the container's PID namespace")?;
+    }
+    Ok(back)
+}
+
+fn pointer(plan: &Plan, kind: Kinds) -> String {
+    let join = plan.namespaces.join.iter().find(|join| join.kind == kind);
+    join.map_or_else(
+        || "/linux/namespaces".to_owned(),
+        |join| join.pointer.clone(),
+    )
+}
+
+fn own(name: &str) -> Result<OwnedFd> {
+    let path = Path::new("/proc/self").join(name);
+    Ok(fs::open(fs::CWD, &path, OFlags::RDONLY, Mode::empty())?)
+}
+
+fn new_time(plan: &Plan) -> Result<()> {
+    process::unshare(Kinds::TIME).context("make a time namespace")?;
+    let offsets = &plan.namespaces.offsets;
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let lines = offsets
+        .iter()
+        .map(|(clock, secs, nanos)| format!("{clock} {secs} {nanos}\n"));
+    let text: String = lines.collect();
+    let file = Procfs::open()?.own_file("timens_offsets", OFlags::WRONLY)?;
+    fs::write_once(file.as_fd(), text.as_bytes())
+        .context("set clock offsets")
+        .at(|| "/linux/timeOffsets".to_owned())
+}
+
+/// The pidfd and pid of the init that a first process has cloned; `None` if that process died.
+pub fn receive_init(channel: &ParentEnd) -> Result<Option<(i32, OwnedFd)>> {
+    let message = socket::receive(channel.as_fd(), 4096).context("receive init's pidfd")?;
+    let Some(pidfd) = message.fd else {
+        return match message.bytes.as_slice() {
+            [] => Ok(None),
+            bytes => Err(Error::new(
+                Kind::System,
+                String::from_utf8_lossy(bytes).into_owned(),
+            )),
+        };
+    };
+    Ok(Some((pid_of(&pidfd)?, pidfd)))
+}
+
+/// The number of the process behind `pidfd` in this PID namespace (proc(5), fdinfo).
+fn pid_of(pidfd: &OwnedFd) -> Result<i32> {
+    let file =
+        Procfs::open()?.own_file(&format!("fdinfo/{}", pidfd.as_raw_fd()), OFlags::RDONLY)?;
+    let text = fs::read_to_end(file.as_fd(), 4096)?;
+    let text = String::from_utf8_lossy(&text);
+    let number = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    number
+        .and_then(|number| number.trim().parse().ok())
+        .filter(|&pid| pid > 0)
+        .ok_or_else(|| corten_sys::Error::new("pidfd", "init is gone", Errno::SRCH).into())
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The runtime's own binary, out of the container's reach (CVE-2019-5736).
+//!
+//! Until execve the container's init executes this binary, and /proc/PID/exe of it leads a privileged process inside the
+//! container to the file. So every verb that clones first executes itself again from where nobody can write: a detached
+//! read-only copy of the file's mount, whose descriptor is closed by that very execve, so that nothing is left through
+//! which the read-only flag could be cleared; or, without the right to copy mounts, a sealed copy in memory.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use corten_sys::fs::{self, Mode, OFlags};
+use corten_sys::mount::{self, Attr, Reach};
+use corten_sys::process::Program;
+
+use crate::error::{Context, Result};
+
+const SELF: &str = "/proc/self/exe";
+
+/// Returns once this process executes a file that nobody can write; executes itself again where it does not yet.
+pub fn ensure() -> Result<()> {
+    let own = fs::open(fs::CWD, Path::new(SELF), OFlags::RDONLY, Mode::empty())
+        .context("open the runtime's own binary")?;
+    if fs::is_unwritable(own.as_fd())? {
+        return Ok(());
+    }
+    let sealed = match readonly_copy() {
+        Ok(copy) => copy,
+        Err(_) => fs::sealed_copy(own.as_fd(), "corten")
+            .context("copy the runtime's own binary")
+            .remedy("run as root, or allow memfd_create")?,
+    };
+    let args: Vec<_> = std::env::args_os().collect();
+    let env: Vec<_> = std::env::vars_os()
+        .map(|(mut key, value)| {
+            key.push("=");
+            key.push(value);
+            key
+        })
+        .collect();
+    let program = Program::new(Path::new(SELF), &args, &env)?;
+    Err(program.exec_descriptor(sealed.as_fd())).context("execute the runtime again, sealed")
+}
+
+fn readonly_copy() -> corten_sys::Result<OwnedFd> {
+    let copy = mount::clone_tree(fs::CWD, Path::new(SELF), Reach::Single)?;
+    mount::set_attributes(copy.as_fd(), Reach::Single, Attr::RDONLY, Attr::empty())?;
+    Ok(copy)
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `exec` does: a further process in a container that exists. Pure.
+
+use corten_sys::process::Namespaces as Kinds;
+
+use crate::bundle::spec::{Linux, LinuxNamespaceType};
+use crate::plan::Keyring;
+use crate::plan::process::Process;
+
+/// What will be done.
+#[derive(Debug, Clone)]
+pub struct JoinPlan {
+    /// The container's id.
+    pub id: String,
+    /// Which of init's namespaces are joined; the PID namespace is entered by the runtime, for the clone.
+    pub namespaces: Kinds,
+    /// Whether init has a PID namespace that is not the runtime's.
+    pub pids: Pids,
+    /// The process.
+    pub process: Process,
+    /// The session keyring.
+    pub keyring: Keyring,
+    /// How many descriptors after the standard three the program has.
+    pub preserved: u32,
+}
+
+/// Whose PID namespace a container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pids {
+    /// One that has to be entered.
+    Containers,
+    /// The runtime's own.
+    Runtimes,
+}
+
+impl JoinPlan {
+    /// Whether a user namespace is joined.
+    pub fn joins_user(&self) -> bool {
+        self.namespaces.contains(Kinds::USER)
+    }
+}
+
+/// The namespaces that config.json gave init, as the ones to join.
+pub fn namespaces(linux: Option<&Linux>) -> (Kinds, Pids) {
+    let mut kinds = Kinds::empty();
+    let mut pids = Pids::Runtimes;
+    for namespace in linux
+        .map(|linux| linux.namespaces.as_slice())
+        .unwrap_or_default()
+    {
+        kinds |= match namespace.typ {
+            LinuxNamespaceType::Pid => {
+                pids = Pids::Containers;
+                continue;
+            }
+            LinuxNamespaceType::Cgroup => Kinds::CGROUP,
+            LinuxNamespaceType::Ipc => Kinds::IPC,
+            LinuxNamespaceType::Mount => Kinds::MOUNT,
+            LinuxNamespaceType::Network => Kinds::NETWORK,
+            LinuxNamespaceType::Time => Kinds::TIME,
+            LinuxNamespaceType::User => Kinds::USER,
+            LinuxNamespaceType::Uts => Kinds::UTS,
+        };
+    }
+    (kinds, pids)
+}

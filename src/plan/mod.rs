@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything that can be decided before any privilege is used: config.json and the options become a [`Plan`], data in
+//! the order in which it will be applied. Nothing here makes a system call; the tests need no root.
+
+pub mod cgroup_paths;
+pub mod devices;
+pub mod join;
+pub mod mounts;
+pub mod namespaces;
+pub mod options;
+pub mod process;
+pub mod rootfs;
+mod scheduling;
+mod state;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use corten_sys::process::Namespaces as Kinds;
+
+use crate::bundle::spec::{Hooks, Linux, LinuxPersonalityDomain};
+use crate::bundle::{Bundle, sysctl_path};
+use crate::error::{Error, Result};
+use cgroup_paths::Paths;
+use devices::{Devices, Making};
+use mounts::{Mount, Source};
+use namespaces::Namespaces;
+use process::Process;
+use rootfs::{Pivot, Rootfs};
+pub use state::State;
+
+/// What the command line adds to config.json.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The container's id.
+    pub id: String,
+    /// How the rootfs is entered.
+    pub pivot: Pivot,
+    /// Whether init gets a session keyring of its own.
+    pub keyring: Keyring,
+    /// How many descriptors after the standard three the program has.
+    pub preserved: u32,
+    /// What the runtime adds to the program's environment.
+    pub env: Vec<String>,
+    /// Where the container's cgroups are.
+    pub cgroup: Paths,
+}
+
+/// Which session keyring init has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keyring {
+    /// A new one.
+    New,
+    /// The caller's.
+    Callers,
+}
+
+/// What will be done, all of it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's directory, absolute.
+    pub bundle: PathBuf,
+    /// `ociVersion` and `annotations` of config.json, for the state that hooks get.
+    pub oci_version: String,
+    /// See there.
+    pub annotations: BTreeMap<String, String>,
+    /// Namespaces, id maps and the way in.
+    pub namespaces: Namespaces,
+    /// The rootfs.
+    pub rootfs: Rootfs,
+    /// Mounts, in order.
+    pub mounts: Vec<Mount>,
+    /// Device nodes.
+    pub devices: Devices,
+    /// Paths that become read-only.
+    pub readonly_paths: Vec<String>,
+    /// Paths that are hidden.
+    pub masked_paths: Vec<String>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// NIS domain name.
+    pub domainname: Option<String>,
+    /// Kernel parameters: (path below /proc/sys, value, name in config.json).
+    pub sysctls: Vec<(String, String, String)>,
+    /// Execution domain.
+    pub personality: Option<u32>,
+    /// The process.
+    pub process: Process,
+    /// Hooks of all points.
+    pub hooks: Hooks,
+    /// The session keyring.
+    pub keyring: Keyring,
+    /// How many descriptors after the standard three the program has.
+    pub preserved: u32,
+    /// Where the container's cgroups are.
+    pub cgroup: Paths,
+}
+
+impl Plan {
+    /// Decides everything.
+    pub fn new(bundle: &Bundle, options: Options) -> Result<Self> {
+        let spec = &bundle.spec;
+        let Some(linux) = &spec.linux else {
+            return Err(Error::invalid(
+                "/linux",
+                "a Linux container needs this section",
+            ));
+        };
+        let Some(process) = &spec.process else {
+            return Err(Error::invalid("/process", "nothing to run"));
+        };
+        let namespaces = namespaces::plan(linux)?;
+        let making = if namespaces.has_user() {
+            Making::Bind
+        } else {
+            Making::Node
+        };
+        let mut process = process::plan(process, "/process")?;
+        process.env.extend(options.env);
+        process.env = process::last_of_each(&process.env);
+        let mounts = mounts::plan(&spec.mounts, &bundle.path)?;
+        Ok(Self {
+            devices: devices::plan(&linux.devices, &mounts, making)?,
+            mounts,
+            rootfs: rootfs::plan(spec, &bundle.path, options.pivot)?,
+            readonly_paths: linux.readonly_paths.clone(),
+            masked_paths: linux.masked_paths.clone(),
+            hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
+            domainname: spec.domainname.clone().filter(|name| !name.is_empty()),
+            sysctls: linux.sysctl.iter().map(sysctl).collect::<Result<_>>()?,
+            personality: personality(linux),
+            process,
+            hooks: spec.hooks.clone().unwrap_or_default(),
+            keyring: options.keyring,
+            preserved: options.preserved,
+            cgroup: options.cgroup,
+            id: options.id,
+            bundle: bundle.path.clone(),
+            oci_version: spec.oci_version.clone(),
+            annotations: spec.annotations.clone(),
+            namespaces,
+        })
+    }
+
+    /// The bind mounts whose sources the runtime opens itself, because the container's root may not reach them: all,
+    /// in a user namespace. (index in config.json, path, with what is below)
+    pub fn sources_to_open(
+        &self,
+    ) -> impl Iterator<Item = (&Mount, &PathBuf, corten_sys::mount::Reach)> {
+        let mounts = self.mounts.iter().filter(|_| self.namespaces.has_user());
+        mounts.filter_map(|mount| match &mount.source {
+            Source::Bind { path, reach } => Some((mount, path, *reach)),
+            Source::New(_) | Source::Cgroup => None,
+        })
+    }
+
+    /// The container's state, as its hooks get it on standard input.
+    pub fn state<'a>(&'a self, status: &'a str, pid: i32) -> State<'a> {
+        State {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            status,
+            pid: Some(pid),
+            bundle: &self.bundle,
+            annotations: &self.annotations,
+        }
+    }
+
+    /// Whether the runtime has something to do for init from outside before init does anything itself.
+    pub fn init_waits(&self) -> bool {
+        self.namespaces.has_user()
+            || !self.cgroup.v1.is_empty()
+            || self.process.oom_score_adj.is_some()
+    }
+
+    /// Whether the container's processes end with its init.
+    pub fn owns_pids(&self) -> bool {
+        self.namespaces.create.contains(Kinds::PID)
+    }
+}
+
+/// The path below /proc/sys, the value, and the name as it was written.
+fn sysctl((name, value): (&String, &String)) -> Result<(String, String, String)> {
+    let path = sysctl_path(name).ok_or_else(|| {
+        let text = format!("{name:?} is no name of a kernel parameter");
+        Error::invalid("/linux/sysctl", text)
+    })?;
+    Ok((path, value.clone(), name.clone()))
+}
+
+fn personality(linux: &Linux) -> Option<u32> {
+    const PER_LINUX32: u32 = 0x0008;
+    let wanted = linux.personality.as_ref()?;
+    Some(match wanted.domain {
+        LinuxPersonalityDomain::Linux => 0,
+        LinuxPersonalityDomain::Linux32 => PER_LINUX32,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysctl_names() {
+        let cases = [
+            ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+            (
+                "net/ipv4/conf/eth0.100/rp_filter",
+                "net/ipv4/conf/eth0.100/rp_filter",
+            ),
+            (
+                "net.ipv4.conf.eth0/100.rp_filter",
+                "net/ipv4/conf/eth0.100/rp_filter",
+            ),
+            ("kernel.shmmax", "kernel/shmmax"),
+        ];
+        for (name, path) in cases {
+            let (got, ..) = sysctl((&name.to_owned(), &"1".to_owned())).unwrap();
+            assert_eq!(got, path, "{name}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The messages between the runtime (parent) and the process that becomes the container's init (child), over one
+//! SEQPACKET pair; then, for a created container, between `start` and init over the gate.
+//!
+//! ```text
+//!   parent                                     child
+//!     │ clone3 into the cgroup and namespaces    │
+//!     │ id maps, v1 controllers, hard limits     │ waits
+//!     ├──────── Proceed, if init waits ─────────▶│ session, mounts, devices
+//!     │◀─────────────── RunHooks ────────────────┤
+//!     │ prestart, createRuntime hooks            │ waits
+//!     ├──────────────── HooksRan ───────────────▶│ createContainer hooks, pivot_root, sysctls, masks, credentials,
+//!     │                                          │ for `create` the sweep of its descriptors
+//!     │◀─────────────── Ready ───────────────────┤
+//!     │ commit the state record                  │ waits
+//!     ├──────────────── Release ────────────────▶│ `run`: startContainer hooks, execve
+//!     │                                          │ `create`: waits at the gate
+//!     ⋮                                          ⋮
+//!   start ─────────────── Start ────────────────▶│ startContainer hooks, execve
+//! ```
+//!
+//! At any point the child may send `Failed` instead, with the step and the error; that is then the error that the user
+//! reads. Both ends of the connection are close-on-exec: its end without a `Failed` is execve's success. The end of the
+//! parent before `Release` ends the child.
+
+mod step;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use corten_sys::shared::SharedNumber;
+use corten_sys::socket;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Kind, Result};
+pub use step::{ORDER, Rule, Step};
+
+/// The longest message: a failure with its chain.
+const MESSAGE_MAX: usize = 64 << 10;
+
+/// What the runtime says to the container's init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToChild {
+    /// The id maps are written and the cgroups joined.
+    Proceed,
+    /// The hooks of the runtime's namespaces ran.
+    HooksRan,
+    /// The state record is on disk.
+    Release,
+    /// `start`: become the user's program.
+    Start,
+}
+
+/// What the container's init says to the runtime.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToParent {
+    /// Namespaces and mounts are there, pivot_root is still to come.
+    RunHooks,
+    /// All is set up; only the user's program is missing.
+    Ready,
+    /// To `start`: execve is next.
+    Executing,
+    /// A step failed, and nothing comes after it.
+    Failed {
+        /// Where.
+        step: Step,
+        /// Why.
+        error: Error,
+    },
+}
+
+/// One end of a connection on which `Out` is sent and `In` received.
+#[derive(Debug)]
+pub struct Channel<Out, In> {
+    socket: OwnedFd,
+    kinds: std::marker::PhantomData<(Out, In)>,
+}
+
+/// The runtime's end.
+pub type ParentEnd = Channel<ToChild, ToParent>;
+/// The container's end.
+pub type ChildEnd = Channel<ToParent, ToChild>;
+
+/// Both ends.
+pub fn pair() -> Result<(ParentEnd, ChildEnd)> {
+    let (parent, child) = socket::pair()?;
+    Ok((Channel::over(parent), Channel::over(child)))
+}
+
+impl<Out: Serialize, In: for<'de> Deserialize<'de>> Channel<Out, In> {
+    /// Over a connected socket.
+    pub fn over(socket: OwnedFd) -> Self {
+        let kinds = std::marker::PhantomData;
+        Self { socket, kinds }
+    }
+
+    /// The socket itself.
+    pub fn into_fd(self) -> OwnedFd {
+        self.socket
+    }
+
+    /// Sends one message.
+    pub fn send(&self, message: &Out) -> Result<()> {
+        let bytes = serde_json::to_vec(message)
+            .map_err(|error| Error::new(Kind::System, format!("write a message: {error}")))?;
+        socket::send(self.socket.as_fd(), &bytes).context("send to the other side")
+    }
+
+    /// The next message; `None` when the other side has ended the connection.
+    pub fn receive(&self) -> Result<Option<In>> {
+        let bytes = match socket::receive(self.socket.as_fd(), MESSAGE_MAX) {
+            Ok(message) => message.bytes,
+            // The other side went away with something of ours unread.
+            Err(error) if error.errno() == corten_sys::Errno::CONNRESET => return Ok(None),
+            Err(error) => return Err(error).context("receive from the other side"),
+        };
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::new(Kind::System, format!("read a message: {error}")))
+    }
+}
+
+impl<Out, In> AsFd for Channel<Out, In> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl ChildEnd {
+    /// The next message; the end of the connection is the runtime's death.
+    pub fn wait(&self) -> Result<ToChild> {
+        self.receive()?
+            .ok_or_else(|| Error::new(Kind::System, "the runtime died"))
+    }
+}
+
+/// A message that the picture above does not allow here.
+pub fn out_of_order(got: &impl std::fmt::Debug, wanted: &str) -> Error {
+    Error::new(
+        Kind::System,
+        format!("received {got:?} instead of {wanted}"),
+    )
+}
+
+/// Which step the child is at, seen by both sides: what there is to say when it dies without a word.
+#[derive(Debug)]
+pub struct Progress(SharedNumber);
+
+impl Progress {
+    /// Shared with the next clone.
+    pub fn new() -> Result<Self> {
+        Ok(Self(SharedNumber::new()?))
+    }
+
+    /// The child begins `step`.
+    pub fn begin(&self, step: Step) {
+        self.0.set(step as u32);
+    }
+
+    /// The step that was begun last.
+    pub fn step(&self) -> Step {
+        Step::from_number(self.0.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_whole() {
+        let (parent, child) = pair().unwrap();
+        let error = Error::invalid("/mounts/3", "no such file or directory").context("mount /x");
+        let step = Step::Mounts;
+        child
+            .send(&ToParent::Failed {
+                step,
+                error: error.clone(),
+            })
+            .unwrap();
+        match parent.receive().unwrap() {
+            Some(ToParent::Failed {
+                step: Step::Mounts,
+                error: got,
+            }) => {
+                assert_eq!(got.to_string(), error.to_string());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_runtime_is_no_message() {
+        let (parent, child) = pair().unwrap();
+        drop(parent);
+        assert!(child.receive().unwrap().is_none());
+        let error = child.wait().unwrap_err();
+        assert_eq!(error.to_string(), "the runtime died");
+    }
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One container of the store, and the lock that every change of it needs.
+//!
+//! The runtime's own process, the caller's privileges. Called by every verb but `create` and `list`.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use corten_sys::lock;
+
+use super::record::{Phase, Record};
+use super::status::{self, Status};
+use super::{CONFIG, ContainerId, GATE, STATE, TEMPORARY, file};
+use crate::error::{Context, Error, Kind, Result};
+
+/// A container whose record was whole and of its own id when it was read. Without its [`Lock`] it may change or go at
+/// any moment.
+#[derive(Debug)]
+pub struct Container {
+    directory: PathBuf,
+    record: Record,
+}
+
+impl Container {
+    pub(super) fn new(directory: PathBuf, record: Record) -> Self {
+        Self { directory, record }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &ContainerId {
+        &self.record.id
+    }
+
+    /// What is written down of it.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// What it does now.
+    pub fn status(&self) -> Result<Status> {
+        status::of(self).with_context(|| format!("find the status of container {}", self.id()))
+    }
+
+    /// Its directory in the store.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The start gate: a listening seqpacket socket while the container waits for `start`. A socket's path is bounded
+    /// to 107 bytes; go through a descriptor of [`Container::directory`] (`/proc/self/fd/N/gate`) where it is longer.
+    pub fn gate_path(&self) -> PathBuf {
+        self.directory.join(GATE)
+    }
+
+    /// Unlinks the gate, once init has gone through: spares every later look at the status a connection.
+    pub fn remove_gate(&self) -> Result<()> {
+        file::remove(&self.gate_path()).context("remove the start gate")
+    }
+
+    /// config.json, as it was at create.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        let path = self.directory.join(CONFIG);
+        file::read(&path)
+            .and_then(|bytes| {
+                bytes.ok_or_else(|| {
+                    corten_sys::Error::new(
+                        "open",
+                        path.display().to_string(),
+                        corten_sys::Errno::NOENT,
+                    )
+                })
+            })
+            .with_context(|| format!("read the configuration of container {}", self.id()))
+    }
+
+    /// Locks it, waiting until `deadline` has passed, and reads its record again, as it may have changed since.
+    pub fn lock(&mut self, deadline: Duration) -> Result<Lock> {
+        let id = self.record.id.clone();
+        let lock = Lock::take(self.directory.clone(), &id, deadline)?
+            .ok_or_else(|| super::does_not_exist(&id))?;
+        let root = self.directory.parent().unwrap_or(Path::new("/"));
+        self.record = super::Store::open(root).load(&id)?.record;
+        Ok(lock)
+    }
+
+    /// Writes `record` down in place of the present one.
+    pub fn save(&mut self, record: Record, _lock: &Lock) -> Result<()> {
+        self.record = record;
+        self.record.phase = Phase::Made;
+        write_state(&self.directory, &self.record)
+    }
+
+    /// Removes it from the store. What it was made of must be gone before.
+    pub fn remove(self, lock: Lock) -> Result<()> {
+        let root = self.directory.parent().unwrap_or(Path::new("/"));
+        super::Store::open(root).remove(self.id(), lock)
+    }
+}
+
+/// Replaces state.json.
+pub(super) fn write_state(directory: &Path, record: &Record) -> Result<()> {
+    let path = directory.join(STATE);
+    let temporary = directory.join(TEMPORARY);
+    file::replace(&path, &temporary, &record.encode()?)
+        .with_context(|| format!("write down the state of container {}", record.id))
+}
+
+/// The right to change one container: an exclusive lock of its directory, given back when it is dropped or its holder
+/// dies. Holding one proves that the directory was still the container's when the lock was had, and as whoever removes
+/// it needs the lock too, that it still is.
+#[derive(Debug)]
+pub struct Lock {
+    directory: File,
+    guards: Guards,
+}
+
+impl Lock {
+    /// Ends with the directory that it is the lock of.
+    pub(super) fn outlive(mut self) {
+        self.guards = Guards::Nothing;
+    }
+
+    /// `None` if the directory does not exist.
+    pub(super) fn take(
+        path: PathBuf,
+        id: &ContainerId,
+        deadline: Duration,
+    ) -> Result<Option<Self>> {
+        let failed = |call, error: &std::io::Error| {
+            Error::from(file::failed(call, &path, error)).context(format!("lock container {id}"))
+        };
+        loop {
+            let directory = match File::open(&path) {
+                Ok(directory) => directory,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed("open", &error)),
+            };
+            let taken = lock::exclusive(directory.as_fd(), deadline)
+                .with_context(|| format!("lock container {id}"))?;
+            if taken == lock::Lock::Busy {
+                return Err(busy(id, deadline));
+            }
+            let held = directory
+                .metadata()
+                .map_err(|error| failed("fstat", &error))?;
+            match fs::symlink_metadata(&path) {
+                Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {
+                    return Ok(Some(Self {
+                        directory,
+                        guards: Guards::Container,
+                    }));
+                }
+                // Removed while we waited, and perhaps made again: that one has a lock of its own.
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed("stat", &error)),
+            }
+        }
+    }
+
+    /// The container's directory.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// What a lock still guards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guards {
+    Container,
+    /// Its directory is unlinked: whoever gets the lock finds that out.
+    Nothing,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Not left to the closing: a child that has just been forked, and inherited it, would keep the container
+        // locked. If this fails, closing is what is left.
+        if self.guards == Guards::Container {
+            lock::release(self.directory.as_fd()).ok();
+        }
+    }
+}
+
+fn busy(id: &ContainerId, waited: Duration) -> Error {
+    let seconds = waited.as_secs();
+    Error::new(
+        Kind::System,
+        format!("lock container {id}: another process has been changing it for {seconds} s"),
+    )
+}
+
+/// Whether somebody holds the lock of `directory`: asked with a shared lock, given back at once.
+pub(super) fn is_locked(directory: &Path) -> Result<bool> {
+    let opened = File::open(directory).map_err(|error| file::failed("open", directory, &error))?;
+    Ok(lock::try_shared(opened.as_fd())? == lock::Lock::Busy)
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a container does now: never written down, always looked up, so that it can't be stale.
+//!
+//! Reads /proc, the container's cgroup and its directory; changes nothing. Called by `state`, `list` and every verb
+//! that depends on the status.
+
+use std::fmt;
+use std::path::Path;
+
+use corten_sys::{Errno, fs, socket};
+
+use super::container::{Container, is_locked};
+use super::record::Phase;
+use super::{GATE, file};
+use crate::error::Result;
+
+/// A status of the OCI specification, and `Paused`, which runtimes add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It is being made.
+    Creating,
+    /// Its init waits for `start`.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its init has ended, or its making was cut short.
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// Looks it up.
+pub(super) fn of(container: &Container) -> Result<Status> {
+    let record = container.record();
+    let Some(init) = &record.init else {
+        // Whoever makes a container holds its lock until the commit: a free lock means that it died on the way.
+        let being_made = record.phase == Phase::Intent && is_locked(container.directory())?;
+        return Ok(if being_made {
+            Status::Creating
+        } else {
+            Status::Stopped
+        });
+    };
+    if !init.is_alive()? {
+        return Ok(Status::Stopped);
+    }
+    if is_frozen(&record.cgroup.unified.path())? {
+        return Ok(Status::Paused);
+    }
+    if gate_is_open_for_start(container.directory())? {
+        return Ok(Status::Created);
+    }
+    Ok(Status::Running)
+}
+
+/// What `pause` sets, not what `cgroup.events` reports: a pause that was killed half-way must be seen and undone.
+fn is_frozen(cgroup: &Path) -> Result<bool> {
+    let frozen = file::read(&cgroup.join("cgroup.freeze"))?;
+    Ok(frozen.is_some_and(|text| text.starts_with(b"1")))
+}
+
+/// Whether init still listens at the gate. It is asked with a connection of the wrong type, which the kernel refuses
+/// only after it has found a listener (EPROTOTYPE) or none (ECONNREFUSED): so nothing ever reaches init.
+fn gate_is_open_for_start(directory: &Path) -> Result<bool> {
+    let path = directory.join(GATE);
+    match fs::stat_at(fs::CWD, path.as_os_str()) {
+        Ok(_) => {}
+        Err(error) if error.errno() == Errno::NOENT => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    match socket::connect_stream(&path) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.errno() {
+            Errno::PROTOTYPE => Ok(true),
+            Errno::CONNREFUSED | Errno::NOENT => Ok(false),
+            _ => Err(error.into()),
+        },
+    }
+}
