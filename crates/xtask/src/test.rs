@@ -2,10 +2,14 @@
 //! `cargo xtask test`: everything that this machine can run, and a closing word on what it could not.
 
 use crate::failure::Result;
-use crate::{build, command, integration, report, workspace};
+use crate::{build, command, integration, packages, report, workspace};
 
 /// Unit tests, then, as root, the integration suite.
 pub fn run() -> Result<()> {
+    if workspace::is_root() {
+        // The image builder's tests run a busybox too.
+        packages::ensure(packages::INTEGRATION)?;
+    }
     report::step("unit tests");
     command::run(workspace::cargo().args([
         "test",
