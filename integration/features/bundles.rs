@@ -60,8 +60,11 @@ fn debian() -> Option<&'static Path> {
             );
             // What an interrupted one left would be in the way.
             fs::remove_dir_all(&part).ok();
-            let made = Command::new("debootstrap")
-                .args(["--variant=minbase", "stable"])
+            // It mounts a /proc below its tree and leaves it there: in a mount namespace of its own that ends with it,
+            // and no other test sees it meanwhile.
+            let made = Command::new("unshare")
+                .args(["--mount", "--propagation", "private"])
+                .args(["debootstrap", "--variant=minbase", "stable"])
                 .arg(&part)
                 .status();
             if !made.is_ok_and(|status| status.success()) {
