@@ -31,4 +31,5 @@ pub mod limits;
 pub mod parent;
 pub mod plan;
 pub mod protocol;
+pub mod seccomp;
 pub mod store;

@@ -17,6 +17,7 @@ mod packages;
 mod report;
 mod runtime;
 mod scratch;
+mod syscalls;
 mod test;
 mod tracer;
 mod view;
@@ -56,6 +57,8 @@ enum Verb {
     Bench(bench::Options),
     /// Kills each verb, or fails its system calls, at every point there is, as root; looks for what is left behind
     Faults(faults::Options),
+    /// Writes the table of system call numbers anew, from a kernel's source
+    Syscalls(syscalls::Options),
 }
 
 fn main() -> ExitCode {
@@ -77,5 +80,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Integration(options) => integration::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Faults(options) => faults::run(&options),
+        Verb::Syscalls(options) => syscalls::run(&options),
     }
 }
