@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! OCI seccomp profiles as classic BPF: a compiler, a reference to hold it against, and the tables of every architecture.
 //!
-//! Pure: no system call, no OCI document. `bundle/rules/seccomp.rs` makes the `model::Profile` from config.json's words,
+//! Pure: no system call, no OCI document. `bundle/rules/seccomp.rs` makes the [`model::Profile`] from config.json's words,
 //! `plan` has it compiled, `child` loads the program.
 
+pub mod model;
 pub mod tables;

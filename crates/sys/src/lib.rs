@@ -21,6 +21,7 @@ pub mod mount;
 pub mod net;
 pub mod pidfd;
 pub mod process;
+pub mod seccomp;
 pub mod shared;
 pub mod signal;
 pub mod socket;
