@@ -6,6 +6,7 @@ pub mod arch;
 mod generated;
 pub mod multiplex;
 pub mod names;
+pub mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -14,3 +15,4 @@ pub use arch::{Arch, Endian, Word, X32_BIT};
 pub use generated::KERNEL;
 pub use multiplex::{Multiplexed, meant, multiplexed};
 pub use names::{Call, calls, highest, name, number};
+pub use weights::weight;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::arch::{Arch, Endian, Word, X32_BIT};
 use super::multiplex::{Multiplexed, meant, multiplexed};
 use super::names::{Call, calls, highest, name, number};
+use super::weights::weight;
 
 #[test]
 fn every_architecture_has_its_token_order_and_width() {
@@ -189,4 +190,27 @@ fn what_is_reached_through_another_call_leads_both_ways() {
             assert_eq!(meant(arch, way.number + 1, 1), None);
         }
     }
+}
+
+#[test]
+fn weights_are_those_of_the_histogram() {
+    let text = include_str!("../../../tests/fixtures/seccomp/histogram.txt");
+    let rows: Vec<(Call, f64, f64)> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let cells: Vec<&str> = line.split(' ').collect();
+            let call = Call::named(cells[0]).unwrap_or_else(|| panic!("no call {}", cells[0]));
+            (call, cells[1].parse().unwrap(), cells[2].parse().unwrap())
+        })
+        .collect();
+    let serve: f64 = rows.iter().map(|row| row.1).sum();
+    let build: f64 = rows.iter().map(|row| row.2).sum();
+    for call in Call::all() {
+        let row = rows.iter().find(|row| row.0 == call);
+        let share = |row: &(Call, f64, f64)| 500.0 * (row.1 / serve + row.2 / build);
+        let expected = row.map_or(0, |row| (share(row) + 0.5).max(1.0) as u16);
+        assert_eq!(weight(call), expected, "{}", call.name());
+    }
+    assert!(weight(Call::named("openat").unwrap()) > weight(Call::named("mount").unwrap()));
 }

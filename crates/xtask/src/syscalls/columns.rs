@@ -17,6 +17,8 @@ pub struct Column {
     abis: &'static [&'static str],
     /// An ABI that must occur. A kernel that dropped it doesn't have the architecture any more.
     needs: Option<&'static str>,
+    /// For an ABI that was dropped: the architecture that it was the other ABI of.
+    pub heir: Option<&'static str>,
 }
 
 const GENERIC: &[&str] = &["scripts/syscall.tbl"];
@@ -28,24 +30,24 @@ const S390: &[&str] = &["arch/s390/kernel/syscalls/syscall.tbl"];
 /// In the order of `Column` in src/seccomp/tables/arch.rs.
 #[rustfmt::skip]
 pub const COLUMNS: [Column; 18] = [
-    Column { name: "x86", files: &["arch/x86/entry/syscalls/syscall_32.tbl"], abis: &["i386"], needs: None },
-    Column { name: "x86_64", files: X86_64, abis: &["common", "64"], needs: None },
-    Column { name: "x32", files: X86_64, abis: &["common", "x32"], needs: Some("x32") },
-    Column { name: "arm", files: &["arch/arm/tools/syscall.tbl"], abis: &["common", "eabi"], needs: None },
-    Column { name: "aarch64", files: GENERIC, abis: &["common", "64", "renameat", "rlimit", "memfd_secret"], needs: None },
-    Column { name: "loongarch64", files: GENERIC, abis: &["common", "64", "memfd_secret"], needs: None },
-    Column { name: "m68k", files: &["arch/m68k/kernel/syscalls/syscall.tbl"], abis: &["common"], needs: None },
-    Column { name: "mips", files: &["arch/mips/kernel/syscalls/syscall_o32.tbl"], abis: &["common", "o32"], needs: None },
-    Column { name: "mips64", files: &["arch/mips/kernel/syscalls/syscall_n64.tbl"], abis: &["common", "n64"], needs: None },
-    Column { name: "mips64n32", files: &["arch/mips/kernel/syscalls/syscall_n32.tbl"], abis: &["common", "n32"], needs: None },
-    Column { name: "parisc", files: PARISC, abis: &["common", "32"], needs: Some("32") },
-    Column { name: "parisc64", files: PARISC, abis: &["common", "64"], needs: Some("64") },
-    Column { name: "ppc", files: POWERPC, abis: &["common", "nospu", "32"], needs: Some("32") },
-    Column { name: "ppc64", files: POWERPC, abis: &["common", "nospu", "64"], needs: Some("64") },
-    Column { name: "riscv64", files: GENERIC, abis: &["common", "64", "riscv", "rlimit", "memfd_secret"], needs: Some("riscv") },
-    Column { name: "s390", files: S390, abis: &["common", "32"], needs: Some("32") },
-    Column { name: "s390x", files: S390, abis: &["common", "64"], needs: None },
-    Column { name: "sh", files: &["arch/sh/kernel/syscalls/syscall.tbl"], abis: &["common"], needs: None },
+    Column { name: "x86", files: &["arch/x86/entry/syscalls/syscall_32.tbl"], abis: &["i386"], needs: None, heir: None },
+    Column { name: "x86_64", files: X86_64, abis: &["common", "64"], needs: None, heir: None },
+    Column { name: "x32", files: X86_64, abis: &["common", "x32"], needs: Some("x32"), heir: None },
+    Column { name: "arm", files: &["arch/arm/tools/syscall.tbl"], abis: &["common", "eabi"], needs: None, heir: None },
+    Column { name: "aarch64", files: GENERIC, abis: &["common", "64", "renameat", "rlimit", "memfd_secret"], needs: None, heir: None },
+    Column { name: "loongarch64", files: GENERIC, abis: &["common", "64", "memfd_secret"], needs: None, heir: None },
+    Column { name: "m68k", files: &["arch/m68k/kernel/syscalls/syscall.tbl"], abis: &["common"], needs: None, heir: None },
+    Column { name: "mips", files: &["arch/mips/kernel/syscalls/syscall_o32.tbl"], abis: &["common", "o32"], needs: None, heir: None },
+    Column { name: "mips64", files: &["arch/mips/kernel/syscalls/syscall_n64.tbl"], abis: &["common", "n64"], needs: None, heir: None },
+    Column { name: "mips64n32", files: &["arch/mips/kernel/syscalls/syscall_n32.tbl"], abis: &["common", "n32"], needs: None, heir: None },
+    Column { name: "parisc", files: PARISC, abis: &["common", "32"], needs: Some("32"), heir: None },
+    Column { name: "parisc64", files: PARISC, abis: &["common", "64"], needs: Some("64"), heir: None },
+    Column { name: "ppc", files: POWERPC, abis: &["common", "nospu", "32"], needs: Some("32"), heir: None },
+    Column { name: "ppc64", files: POWERPC, abis: &["common", "nospu", "64"], needs: Some("64"), heir: None },
+    Column { name: "riscv64", files: GENERIC, abis: &["common", "64", "riscv", "rlimit", "memfd_secret"], needs: Some("riscv"), heir: None },
+    Column { name: "s390", files: S390, abis: &["common", "32"], needs: Some("32"), heir: Some("s390x") },
+    Column { name: "s390x", files: S390, abis: &["common", "64"], needs: None, heir: None },
+    Column { name: "sh", files: &["arch/sh/kernel/syscalls/syscall.tbl"], abis: &["common"], needs: None, heir: None },
 ];
 
 /// ARM's own calls are in a header, beyond every table.

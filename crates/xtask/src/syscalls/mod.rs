@@ -39,6 +39,7 @@ pub fn run(options: &Options) -> Result<()> {
         }
         origins.push(source);
     }
+    inherit(&mut calls);
     let manual = fs::read_to_string(&options.manual)
         .context(|| format!("read {}", options.manual.display()))?;
     let releases = releases::of(&calls, &manual)?;
@@ -47,6 +48,29 @@ pub fn run(options: &Options) -> Result<()> {
     fs::write(&path, text).context(|| format!("write {}", path.display()))?;
     report::line(format!("{} calls in {}", calls.len(), path.display()));
     Ok(())
+}
+
+/// The first number that all architectures have in common: from here on a call has one number, whoever has the call.
+const COMMON: u32 = 424;
+
+/// A dropped ABI is read from an older tree. What came between that tree and its end had the numbers of everybody; what
+/// came later has them too, and denying a call that never was costs nothing.
+fn inherit(calls: &mut BTreeMap<String, Numbers>) {
+    for (index, column) in COLUMNS.iter().enumerate() {
+        let heir = COLUMNS
+            .iter()
+            .position(|other| Some(other.name) == column.heir);
+        let Some(heir) = heir else { continue };
+        let last = calls
+            .values()
+            .filter_map(|numbers| numbers[index])
+            .max()
+            .unwrap_or(0);
+        for numbers in calls.values_mut() {
+            let later = numbers[heir].filter(|number| *number > last.max(COMMON));
+            numbers[index] = numbers[index].or(later);
+        }
+    }
 }
 
 /// What the generated file says of its origin.
