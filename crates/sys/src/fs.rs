@@ -20,6 +20,11 @@ const LOOKUP_TRIES: usize = 128;
 /// The magic number of procfs (linux/magic.h).
 pub const PROC_SUPER_MAGIC: u32 = 0x9fa0;
 const PROC_ROOT_INO: u64 = 1;
+/// The magic numbers of sysfs, devpts, and the file system of namespaces.
+pub const SYSFS_MAGIC: u32 = 0x6265_6572;
+/// See there.
+pub const DEVPTS_SUPER_MAGIC: u32 = 0x1cd1;
+const NSFS_MAGIC: u32 = 0x6e73_6673;
 
 /// Opens `path` relative to `dir`. For paths that only the host's owner controls.
 pub fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
@@ -41,6 +46,11 @@ pub fn open_in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<
         flags,
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
     )
+}
+
+/// The same, and a link in the last place is what is opened. For mere references.
+pub fn open_link_in_root(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    open_in_root(root, path, OFlags::PATH | OFlags::NOFOLLOW)
 }
 
 /// The same, and ELOOP where any component is a link.
@@ -181,6 +191,14 @@ pub fn read_link(dir: BorrowedFd<'_>, name: &OsStr) -> Result<PathBuf> {
     let target: CString =
         rustix::fs::readlinkat(dir, name, Vec::new()).call("readlinkat", || format!("{name:?}"))?;
     Ok(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
+}
+
+/// Sets the extended attribute `name` of the open file `fd`.
+pub fn set_attribute(fd: BorrowedFd<'_>, name: &str, value: &[u8]) -> Result<()> {
+    rustix::fs::fsetxattr(fd, name, value, rustix::fs::XattrFlags::empty())
+        .call("fsetxattr", || {
+            format!("{name} {:?}", value.escape_ascii().to_string())
+        })
 }
 
 /// Sets owner and group of `name` in `dir`; a link is not followed.
@@ -399,6 +417,19 @@ impl Procfs {
         let own = read_link(self.0.as_fd(), OsStr::new("self"))?;
         let path = own.join(path);
         open_beneath(self.0.as_fd(), &path, flags)
+    }
+
+    /// The namespace `name` (`user`, `mnt` …) of the process `pid`: the one magic link that is followed, from a directory
+    /// that was reached without any, and only to a namespace.
+    pub fn namespace(&self, pid: i32, name: &str) -> Result<OwnedFd> {
+        let dir = self.file(&format!("{pid}/ns"), OFlags::PATH | OFlags::DIRECTORY)?;
+        let opened = open(dir.as_fd(), Path::new(name), OFlags::RDONLY, Mode::empty())?;
+        if filesystem(opened.as_fd())? == NSFS_MAGIC {
+            Ok(opened)
+        } else {
+            let args = format!("\"{pid}/ns/{name}\" is no namespace");
+            Err(Error::new("openat", args, Errno::INVAL))
+        }
     }
 
     /// Writes `bytes` to `path` in one call.

@@ -150,6 +150,14 @@ pub fn clone_path(path: &Path, reach: Reach) -> Result<OwnedFd> {
     }
 }
 
+/// A detached copy of the mount that has the symbolic link at `path`, with the link itself for its root.
+pub fn clone_link(path: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    rustix::mount::open_tree(rustix::fs::CWD, path, flags).call("open_tree", || format!("{path:?}"))
+}
+
 /// Attaches the detached `mount` at what `target` refers to.
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -174,6 +182,18 @@ pub fn set_attributes(mount: BorrowedFd<'_>, reach: Reach, set: Attr, clear: Att
     mount_setattr(mount, reach, attr, || {
         format!("set {:#x} clear {:#x}", set.bits(), clear.bits())
     })
+}
+
+/// Shows the owners of files through the maps of the user namespace `users`, at the detached `mount` and at those below
+/// (MOUNT_ATTR_IDMAP, Linux 5.12).
+pub fn set_id_map(mount: BorrowedFd<'_>, reach: Reach, users: BorrowedFd<'_>) -> Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd() as u64,
+    };
+    mount_setattr(mount, reach, attr, || "MOUNT_ATTR_IDMAP".to_owned())
 }
 
 /// Sets the propagation of all mounts of this mount namespace.
