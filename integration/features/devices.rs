@@ -144,6 +144,121 @@ fn nodes_asked_for_are_made() {
     });
 }
 
+/// Each field by itself: what is left out has its default, and the mask of the caller has no part in it.
+#[test]
+fn each_field_of_a_node_counts() {
+    trial(|t| {
+        let cases = [
+            (
+                json!({"type": "u", "major": 1, "minor": 7}),
+                "char",
+                "1:7",
+                "0666",
+                0,
+                0,
+            ),
+            (
+                json!({"type": "b", "major": 7, "minor": 98, "uid": 5}),
+                "block",
+                "7:98",
+                "0666",
+                5,
+                0,
+            ),
+            (
+                json!({"type": "c", "major": 1, "minor": 3, "gid": 6}),
+                "char",
+                "1:3",
+                "0666",
+                0,
+                6,
+            ),
+            (
+                json!({"type": "p", "uid": 7, "gid": 8}),
+                "fifo",
+                "0:0",
+                "0666",
+                7,
+                8,
+            ),
+            (
+                json!({"type": "p", "major": 9, "minor": 9, "fileMode": 0o1200}),
+                "fifo",
+                "0:0",
+                "1200",
+                0,
+                0,
+            ),
+            (
+                json!({"type": "c", "major": 1, "minor": 3, "fileMode": 0}),
+                "char",
+                "1:3",
+                "0000",
+                0,
+                0,
+            ),
+            (
+                json!({"type": "c", "major": 1, "minor": 3, "fileMode": 0o020_640}),
+                "char",
+                "1:3",
+                "0640",
+                0,
+                0,
+            ),
+        ];
+        let mut draft = t.container();
+        let mut paths = String::new();
+        for (index, (device, ..)) in cases.iter().enumerate() {
+            let mut device = device.clone();
+            device["path"] = json!(format!("/dev/node{index}"));
+            paths.push_str(&format!(" /dev/node{index}"));
+            draft = draft.with("/linux/devices/-", device);
+        }
+        let out = draft.probe(&format!("stat{paths}")).done().run().ok();
+        let stat = out.seen("stat");
+        for (index, (device, kind, rdev, mode, uid, gid)) in cases.iter().enumerate() {
+            let node = &stat[format!("/dev/node{index}")];
+            let seen = ["type", "rdev", "mode", "uid", "gid"].map(|field| node[field].clone());
+            let wanted = [
+                json!(kind),
+                json!(rdev),
+                json!(mode),
+                json!(uid),
+                json!(gid),
+            ];
+            assert_eq!(seen, wanted, "{device}");
+        }
+    });
+}
+
+/// mknod is refused there but for FIFOs: nodes are the host's own, with its owners and modes.
+#[test]
+fn in_a_user_namespace_nodes_are_the_host_s_and_fifos_are_made() {
+    trial(|t| {
+        let devices =
+            json!([{"path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 3, "gid": 4}]);
+        let out = t
+            .container()
+            .user_namespace(100_000, 65536)
+            .with("/linux/devices", devices)
+            .probe("stat /dev/pipe /dev/null + open /dev/null rw")
+            .done()
+            .run()
+            .ok();
+        let stat = out.seen("stat");
+        let fields = |path: &str| ["type", "mode", "uid", "gid"].map(|of| stat[path][of].clone());
+        assert_eq!(
+            fields("/dev/pipe"),
+            [json!("fifo"), json!("0640"), json!(3), json!(4)]
+        );
+        assert_eq!(
+            fields("/dev/null"),
+            [json!("char"), json!("0666"), json!(65534), json!(65534)]
+        );
+        assert_eq!(out.seen("open")["ok"], true);
+    });
+}
+
 #[test]
 fn a_default_node_may_be_asked_for_otherwise() {
     trial(|t| {
