@@ -173,15 +173,13 @@ static IO_PRIORITY: &[Field] = &[
     yes("priority", Number),
 ];
 
-const IDMAPPED: &str = "idmapped mounts are not supported yet";
-
 static MOUNT: &[Field] = &[
     yes("destination", Text),
     yes("type", Text),
     yes("source", Text),
     yes("options", TEXTS),
-    refused("uidMappings", ID_MAPPINGS, IDMAPPED),
-    refused("gidMappings", ID_MAPPINGS, IDMAPPED),
+    yes("uidMappings", ID_MAPPINGS),
+    yes("gidMappings", ID_MAPPINGS),
 ];
 
 const ID_MAPPINGS: Shape = List(&Object(&[
@@ -227,11 +225,7 @@ static LINUX: &[Field] = &[
     yes("rootfsPropagation", Text),
     yes("maskedPaths", TEXTS),
     yes("readonlyPaths", TEXTS),
-    refused(
-        "mountLabel",
-        Text,
-        "SELinux labels of mounts are not supported yet",
-    ),
+    yes("mountLabel", Text),
     refused(
         "intelRdt",
         Object(INTEL_RDT),

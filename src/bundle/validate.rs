@@ -203,7 +203,7 @@ pub static REST_RULES: &[Rule<Spec>] = &[
     rule(
         "/mounts/*/uidMappings",
         "config.md#posix-platform-mounts",
-        "mappings of a mount come in pairs and don't overlap",
+        "mappings of a bind mount come in pairs and don't overlap",
         mounts::mappings,
     ),
     rule(

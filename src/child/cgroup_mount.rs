@@ -26,6 +26,9 @@ pub fn mount(plan: &Plan, wanted: &Mount, target: BorrowedFd<'_>, batch: &Batch)
     }
     let context = FsContext::open("tmpfs")?;
     context.string("mode", "755")?;
+    if let Some(label) = &plan.mount_label {
+        context.string("context", label)?;
+    }
     context.create()?;
     let attr = wanted.attr.set.without(Attr::RDONLY);
     let holder = batch.hold(context.mount(attr)?);

@@ -122,7 +122,9 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
     progress.begin(Step::Rootfs);
     let masks = match plan.masked_paths.is_empty() {
         true => None,
-        false => Some(Masks::prepare().context("prepare to hide paths")?),
+        false => {
+            Some(Masks::prepare(plan.mount_label.as_deref()).context("prepare to hide paths")?)
+        }
     };
     let root = rootfs::attach(&plan.rootfs, tree)?;
 

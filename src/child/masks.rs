@@ -53,7 +53,8 @@ impl Masks {
     }
 
     /// Takes the null device from the host: the container's own could be something else (CVE-2025-31133).
-    pub fn prepare() -> Result<Self> {
+    /// `label` is for the empty directory.
+    pub fn prepare(label: Option<&str>) -> Result<Self> {
         let null = mount::clone_tree(fs::CWD, Path::new("/dev/null"), Reach::Single)?;
         let status = fs::stat(null.as_fd())?;
         let is_null = FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice
@@ -64,7 +65,7 @@ impl Masks {
         }
         Ok(Self {
             null: Cover::new(null),
-            empty: Cover::new(empty_dir()?),
+            empty: Cover::new(empty_dir(label)?),
         })
     }
 
@@ -95,9 +96,12 @@ impl Masks {
     }
 }
 
-fn empty_dir() -> Result<OwnedFd> {
+fn empty_dir(label: Option<&str>) -> Result<OwnedFd> {
     let context = FsContext::open("tmpfs")?;
     context.string("nr_inodes", "1")?;
+    if let Some(label) = label {
+        context.string("context", label)?;
+    }
     context.create()?;
     let attr = Attr::RDONLY | Attr::NOSUID | Attr::NODEV | Attr::NOEXEC;
     Ok(context.mount(attr)?)

@@ -15,6 +15,7 @@ mod masks;
 mod mounts;
 mod paths;
 mod rootfs;
+mod target;
 mod terminal;
 
 pub use init::{Setup, run as run_init};

@@ -2,20 +2,27 @@
 //! Carries out the mounts of the plan, below the rootfs, on descriptors. Runs in the container's init before pivot_root,
 //! so that bind sources are found by their path on the host.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::Errno;
 use corten_sys::batch::Batch;
-use corten_sys::fs;
+use corten_sys::fs::{self, Mode, OFlags};
 use corten_sys::mount::{self, Attr, FsContext, Reach};
 
 use super::cgroup_mount;
 use super::copy_up;
-use super::paths::{RootFd, is_dir};
+use super::paths::{RootFd, is_dir, is_link};
+use super::target::{self, Kind};
 use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
-use crate::plan::mounts::{Mount, NewFilesystem, Readonly, Source};
+use crate::plan::filesystem::NewFilesystem;
+use crate::plan::mounts::{Mount, Readonly, Source};
+use crate::plan::options::SourceLink;
+
+/// The attribute that has a file's SELinux label.
+const SELINUX_LABEL: &str = "security.selinux";
 
 /// A mount that becomes read-only after all others.
 #[derive(Debug)]
@@ -72,11 +79,20 @@ fn mount_one(
 ) -> Result<Option<OwnedFd>> {
     let made = match &mount.source {
         Source::Cgroup => {
-            let target = batch.hold(target(root, mount, Kind::Directory, batch)?);
+            let target = batch.hold(target::open(root, mount, Kind::Directory, batch)?);
             cgroup_mount::mount(plan, mount, target.as_fd(), batch)?;
             return Ok(None);
         }
-        Source::Bind { path, reach } => bind(mount, path, *reach, opened)?,
+        Source::Bind { path, reach, link } => {
+            let opened = match opened {
+                Some(opened) if *link == SourceLink::Copied && is_link(opened.as_fd())? => {
+                    copy_link(root, mount, opened.as_fd())?;
+                    return Ok(None);
+                }
+                opened => opened,
+            };
+            bind(mount, path, (*reach, *link), opened)?
+        }
         Source::New(new) => return new_mount(mount, new, root, batch).map(Some),
     };
     let kind = if is_dir(made.as_fd())? {
@@ -84,17 +100,8 @@ fn mount_one(
     } else {
         Kind::File
     };
-    let target = batch.hold(target(root, mount, kind, batch)?);
+    let target = batch.hold(target::open(root, mount, kind, batch)?);
     put(mount, made, target.as_fd()).map(Some)
-}
-
-/// Whether it is the rootfs' own /proc.
-fn is_proc(root: &RootFd, target: &OwnedFd) -> Result<bool> {
-    let identity = |fd: &OwnedFd| fs::stat(fd.as_fd()).map(|status| (status.st_dev, status.st_ino));
-    match root.find(Path::new("/proc")) {
-        Ok(proc) => Ok(identity(&proc)? == identity(target)?),
-        Err(_) => Ok(false),
-    }
 }
 
 /// Attaches what was made, with what only takes effect then.
@@ -117,59 +124,16 @@ fn put(mount: &Mount, made: OwnedFd, target: BorrowedFd<'_>) -> Result<OwnedFd> 
     Ok(made)
 }
 
-/// What a mount's target has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Directory,
-    File,
-}
-
-/// Opens the mount's target, made where it is missing. A target that links of the image lead to must not be /proc or
-/// below it: masks, labels and sysctls are found there (CVE-2019-19921, CVE-2023-27561, CVE-2025-52881); that its plain
-/// path is none of those is a rule of the bundle's.
-fn target(root: &RootFd, mount: &Mount, kind: Kind, batch: &Batch) -> Result<OwnedFd> {
-    match root.find_plain(&mount.target) {
-        Err(error) if error.errno() == Errno::NOENT && kind == Kind::Directory => {
-            Ok(root.make_missing(&mount.target, batch)?)
-        }
-        Err(error) if error.errno() == Errno::NOENT => Ok(make(root, mount, kind)?),
-        Err(error) if error.errno() == Errno::LOOP => {
-            let target = make(root, mount, kind)?;
-            refuse_proc(root, mount, &target)?;
-            Ok(target)
-        }
-        found => Ok(found?),
-    }
-}
-
-fn make(root: &RootFd, mount: &Mount, kind: Kind) -> corten_sys::Result<OwnedFd> {
-    match kind {
-        Kind::Directory => root.make_dir(&mount.target),
-        Kind::File => root.make_file(&mount.target),
-    }
-}
-
-fn refuse_proc(root: &RootFd, mount: &Mount, target: &OwnedFd) -> Result<()> {
-    let refuse = |what| Err(Error::invalid(mount.pointer(), what));
-    if is_kernels(mount) {
-        return refuse("the rootfs has a symbolic link there");
-    }
-    let is_below = fs::filesystem(target.as_fd())? == fs::PROC_SUPER_MAGIC;
-    if is_below || is_proc(root, target)? {
-        return refuse("links of the rootfs lead the mount to /proc");
-    }
-    Ok(())
-}
-
-/// Whether it shows the kernel's own tables.
-fn is_kernels(mount: &Mount) -> bool {
-    matches!(&mount.source, Source::New(new) if ["proc", "sysfs"].contains(&new.fstype.as_str()))
-}
-
-fn bind(mount: &Mount, path: &Path, reach: Reach, opened: Option<OwnedFd>) -> Result<OwnedFd> {
-    let made = match opened {
-        Some(opened) => opened,
-        None => mount::clone_path(path, reach)?,
+fn bind(
+    mount: &Mount,
+    path: &Path,
+    (reach, link): (Reach, SourceLink),
+    opened: Option<OwnedFd>,
+) -> Result<OwnedFd> {
+    let made = match (opened, link) {
+        (Some(opened), _) => opened,
+        (None, SourceLink::Bound) => mount::clone_link(path)?,
+        (None, SourceLink::Followed | SourceLink::Copied) => mount::clone_path(path, reach)?,
     };
     if !mount.attr.is_empty() {
         mount::set_attributes(
@@ -182,12 +146,35 @@ fn bind(mount: &Mount, path: &Path, reach: Reach, opened: Option<OwnedFd>) -> Re
     Ok(made)
 }
 
+/// Makes the link that `link` is in the place of the mount; one of the same content may be there already.
+fn copy_link(root: &RootFd, mount: &Mount, link: BorrowedFd<'_>) -> Result<()> {
+    let content = fs::read_link(link, OsStr::new(""))?;
+    let (parent, name) = root.make_parent(&mount.target)?;
+    target::refuse_kernels(root, mount, &parent)?;
+    if mount.target == Path::new("/proc") {
+        let text = "only a procfs can be mounted on /proc, not a link";
+        return Err(Error::invalid(mount.pointer(), text));
+    }
+    match fs::make_symlink(&content, parent.as_fd(), &name) {
+        Err(error) if error.errno() == Errno::EXIST => {
+            if matches!(fs::read_link(parent.as_fd(), &name), Ok(there) if there == content) {
+                return Ok(());
+            }
+            Err(Error::invalid(
+                mount.pointer(),
+                format!("copy the link to {content:?}: the rootfs has another file there"),
+            ))
+        }
+        answer => Ok(answer?),
+    }
+}
+
 fn new_mount(mount: &Mount, new: &NewFilesystem, root: &RootFd, batch: &Batch) -> Result<OwnedFd> {
     let mut attr = mount.attr.set;
     if mount.readonly == Readonly::AtLast {
         attr = attr.without(Attr::RDONLY);
     }
-    let target = batch.hold(target(root, mount, Kind::Directory, batch)?);
+    let target = batch.hold(target::open(root, mount, Kind::Directory, batch)?);
     let mode = inherited_mode(new, target.as_fd())?;
     let made = match filesystem(new, mode, attr, batch) {
         // sysfs shows a network namespace and belongs to its owner: with one of somebody else's a new instance is
@@ -242,5 +229,10 @@ fn filesystem(
     context.create()?;
     let made = context.mount(attr)?;
     batch.hold(context.into_fd());
+    if let Some(label) = &new.label {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let root = fs::open(made.as_fd(), Path::new("."), flags, Mode::empty())?;
+        fs::set_attribute(batch.hold(root).as_fd(), SELINUX_LABEL, label.as_bytes())?;
+    }
     Ok(made)
 }

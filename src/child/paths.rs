@@ -149,6 +149,12 @@ pub fn is_dir(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(FileType::from_raw_mode(status.st_mode) == FileType::Directory)
 }
 
+/// Whether `fd` is a symbolic link.
+pub fn is_link(fd: BorrowedFd<'_>) -> Result<bool> {
+    let status = fs::stat(fd).context("look at a mount's source")?;
+    Ok(FileType::from_raw_mode(status.st_mode) == FileType::Symlink)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,22 +10,30 @@ use corten_sys::{Errno, process};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::namespaces::{IdMap, IdMaps};
 
-/// Writes the maps of the process `pid`.
-pub fn write(proc: &Procfs, pid: i32, maps: &IdMaps) -> Result<()> {
+/// Where config.json has the maps of the container's user namespace.
+pub const CONTAINERS: [&str; 2] = ["/linux/uidMappings", "/linux/gidMappings"];
+
+/// Writes the maps of the process `pid`, which `pointers` of config.json asked for.
+pub fn write<P: AsRef<str>>(
+    proc: &Procfs,
+    pid: i32,
+    maps: &IdMaps,
+    pointers: &[P; 2],
+) -> Result<()> {
     let gids = write_direct(proc, &format!("{pid}/gid_map"), &maps.gids);
     let gids = match gids {
         Err(error) if needs_helper(&error) => write_gids_unprivileged(proc, pid, maps),
         answer => answer,
     };
     gids.context("map group ids")
-        .at(|| "/linux/gidMappings".to_owned())?;
+        .at(|| pointers[1].as_ref().to_owned())?;
     let uids = write_direct(proc, &format!("{pid}/uid_map"), &maps.uids);
     let uids = match uids {
         Err(error) if needs_helper(&error) => with_helper("newuidmap", pid, &maps.uids),
         answer => answer,
     };
     uids.context("map user ids")
-        .at(|| "/linux/uidMappings".to_owned())
+        .at(|| pointers[0].as_ref().to_owned())
 }
 
 fn write_direct(proc: &Procfs, path: &str, maps: &[IdMap]) -> Result<()> {

@@ -8,6 +8,7 @@ mod death;
 mod idmap;
 mod namespaces;
 pub mod seal;
+mod sources;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -62,7 +63,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         // whoever has the right to trace there must not get at it before it is another program.
         process::forbid_tracing()?;
     }
-    let sources = open_sources(plan)?;
+    let sources = sources::open(plan)?;
     let joins = namespaces::open(plan)?;
 
     signal::reset_ignored()?;
@@ -90,7 +91,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
             hop: entered.hop,
         })
     };
-    drop((childs_end, tree, sources, resources.gate, resources.console));
+    drop((childs_end, tree, resources.gate, resources.console));
     let mut init = Init {
         pid,
         pidfd,
@@ -106,6 +107,8 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         limits::apply(&plan.process, init.pid)?;
     }
     init.admit(&plan.process, plan.namespaces.maps.as_ref())?;
+    sources::map_containers(plan, &sources, init.pid)?;
+    drop(sources);
     if plan.init_waits() {
         init.channel.send(&ToChild::Proceed)?;
     }
@@ -115,28 +118,6 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
 
 /// clone3 is refused for want of privileges, or by a filter of an engine around us, which looks alike.
 const REMEDY: &str = "corten needs Linux 5.14, the privileges to make these namespaces, and no seccomp filter around it that denies clone3";
-
-/// Bind sources that the container's root may not be able to reach, opened with the runtime's own privileges.
-fn open_sources(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
-    let mut sources = Vec::new();
-    for (wanted, path, reach) in plan.sources_to_open() {
-        if sources.is_empty() {
-            process::raise_open_files()?;
-        }
-        sources.resize_with(plan.mounts.len(), || None);
-        let source = mount::clone_path(path, reach)
-            .with_context(|| format!("mount {}", wanted.target.display()))
-            .at(|| wanted.pointer())?;
-        if let Some(kind) = plan.rootfs.host_propagation {
-            // A copy is in its original's peer group: what the container mounts below would appear on the host.
-            mount::set_propagation(source.as_fd(), Reach::Recursive, kind)
-                .context("set the propagation of a bind mount's source")
-                .at(|| wanted.pointer())?;
-        }
-        sources[wanted.index] = Some(source);
-    }
-    Ok(sources)
-}
 
 /// Clones a further process into the container of `init`, and brings it to the point where only the user's program is
 /// missing. Nobody may look into this process from here on, as its clone appears inside the container.
@@ -209,7 +190,7 @@ impl Init {
         if maps.is_some() || wanted.oom_score_adj.is_some() {
             let proc = Procfs::open()?;
             if let Some(maps) = maps {
-                idmap::write(&proc, self.pid, maps)?;
+                idmap::write(&proc, self.pid, maps, &idmap::CONTAINERS)?;
             }
             if let Some(score) = wanted.oom_score_adj {
                 proc.write(

@@ -4,7 +4,9 @@
 
 pub mod cgroup_paths;
 pub mod devices;
+pub mod filesystem;
 pub mod join;
+pub mod mount_ids;
 pub mod mounts;
 pub mod namespaces;
 pub mod options;
@@ -16,6 +18,7 @@ mod state;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use corten_sys::mount::Reach;
 use corten_sys::process::Namespaces as Kinds;
 
 use crate::bundle::spec::{Hooks, Linux, LinuxPersonalityDomain};
@@ -23,8 +26,10 @@ use crate::bundle::{Bundle, sysctl_path};
 use crate::error::{Error, Result};
 use cgroup_paths::Paths;
 use devices::{Devices, Making};
-use mounts::{Mount, Source};
+use mount_ids::Users;
+use mounts::{Around, Mount, Source};
 use namespaces::Namespaces;
+use options::SourceLink;
 use process::Process;
 use rootfs::{Pivot, Rootfs};
 pub use state::State;
@@ -72,6 +77,10 @@ pub struct Plan {
     pub rootfs: Rootfs,
     /// Mounts, in order.
     pub mounts: Vec<Mount>,
+    /// User namespaces that are made for the maps of mounts alone.
+    pub mount_users: Vec<Users>,
+    /// The SELinux label of file systems that the runtime makes.
+    pub mount_label: Option<String>,
     /// Device nodes.
     pub devices: Devices,
     /// Paths that become read-only.
@@ -120,10 +129,18 @@ impl Plan {
         let mut process = process::plan(process, "/process")?;
         process.env.extend(options.env);
         process.env = process::last_of_each(&process.env);
-        let mounts = mounts::plan(&spec.mounts, &bundle.path)?;
+        let around = Around {
+            bundle: &bundle.path,
+            label: linux.mount_label.as_deref(),
+            namespaces: &namespaces,
+        };
+        let mut mount_users = Vec::new();
+        let mounts = mounts::plan(&spec.mounts, around, &mut mount_users)?;
         Ok(Self {
             devices: devices::plan(&linux.devices, &mounts, making)?,
             mounts,
+            mount_users,
+            mount_label: linux.mount_label.clone(),
             rootfs: rootfs::plan(spec, &bundle.path, options.pivot)?,
             readonly_paths: linux.readonly_paths.clone(),
             masked_paths: linux.masked_paths.clone(),
@@ -144,14 +161,17 @@ impl Plan {
         })
     }
 
-    /// The bind mounts whose sources the runtime opens itself, because the container's root may not reach them: all,
-    /// in a user namespace. (index in config.json, path, with what is below)
-    pub fn sources_to_open(
-        &self,
-    ) -> impl Iterator<Item = (&Mount, &PathBuf, corten_sys::mount::Reach)> {
-        let mounts = self.mounts.iter().filter(|_| self.namespaces.has_user());
+    /// The bind mounts whose sources the runtime opens itself: all in a user namespace, whose root may not reach them;
+    /// those that are idmapped, which takes rights over the host's file systems; and those that may be links to copy.
+    pub fn sources_to_open(&self) -> impl Iterator<Item = (&Mount, &PathBuf, Reach, SourceLink)> {
+        let mounts = self.mounts.iter();
         mounts.filter_map(|mount| match &mount.source {
-            Source::Bind { path, reach } => Some((mount, path, *reach)),
+            Source::Bind { path, reach, link } => {
+                let is_ours = self.namespaces.has_user()
+                    || mount.id_map.is_some()
+                    || *link == SourceLink::Copied;
+                is_ours.then_some((mount, path, *reach, *link))
+            }
             Source::New(_) | Source::Cgroup => None,
         })
     }

@@ -6,8 +6,11 @@ use std::path::{Component, Path, PathBuf};
 use corten_sys::mount::{Attr, Propagation, Reach};
 
 use crate::bundle::spec;
-use crate::error::{Error, Result};
-use crate::plan::options::{self, Change, Options};
+use crate::error::{Error, Kind, Result};
+use crate::plan::filesystem::{self, NewFilesystem};
+use crate::plan::mount_ids::{self, IdMapped, Users};
+use crate::plan::namespaces::Namespaces;
+use crate::plan::options::{self, Change, Options, SourceLink, TargetLink};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,10 @@ pub struct Mount {
     pub propagation: Vec<(Propagation, Reach)>,
     /// When a read-only attribute is set.
     pub readonly: Readonly,
+    /// Whose maps it shows owners through, if not those of its file system.
+    pub id_map: Option<IdMapped>,
+    /// What becomes of a link in the target's place.
+    pub target_link: TargetLink,
 }
 
 /// What is mounted.
@@ -39,24 +46,11 @@ pub enum Source {
         path: PathBuf,
         /// With the mounts below it or not.
         reach: Reach,
+        /// What becomes of a link there.
+        link: SourceLink,
     },
     /// The container's own view of the cgroup hierarchies.
     Cgroup,
-}
-
-/// A file system to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewFilesystem {
-    /// `proc`, `tmpfs` …
-    pub fstype: String,
-    /// What the file system takes for its device; a mere name for most.
-    pub source: Option<String>,
-    /// Flags of the superblock.
-    pub flags: Vec<&'static str>,
-    /// The file system's own options.
-    pub data: Vec<(String, Option<String>)>,
-    /// Copy what is below it up into it.
-    pub copy_up: bool,
 }
 
 /// When a mount that is to be read-only becomes so.
@@ -75,22 +69,40 @@ impl Mount {
     }
 }
 
-/// File systems that have no read-only superblock, or only one for the whole host: the mount alone is read-only.
-const PSEUDO: &[&str] = &[
-    "cgroup", "cgroup2", "devpts", "mqueue", "overlay", "proc", "sysfs", "tmpfs",
-];
+/// What the mounts are decided by, beside themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// What relative bind sources are relative to.
+    pub bundle: &'a Path,
+    /// `linux.mountLabel`.
+    pub label: Option<&'a str>,
+    /// The container's.
+    pub namespaces: &'a Namespaces,
+}
 
-/// Reads config.json's list. `bundle` is what relative bind sources are relative to.
-pub fn plan(mounts: &[spec::Mount], bundle: &Path) -> Result<Vec<Mount>> {
+/// Reads config.json's list. `users` takes the user namespaces that mounts need beside the container's own.
+pub fn plan(
+    mounts: &[spec::Mount],
+    around: Around<'_>,
+    users: &mut Vec<Users>,
+) -> Result<Vec<Mount>> {
     let each = mounts.iter().enumerate();
-    each.map(|(index, mount)| one(index, mount, bundle))
+    each.map(|(index, mount)| one(index, mount, around, users))
         .collect()
 }
 
-fn one(index: usize, mount: &spec::Mount, bundle: &Path) -> Result<Mount> {
+fn one(
+    index: usize,
+    mount: &spec::Mount,
+    around: Around<'_>,
+    users: &mut Vec<Users>,
+) -> Result<Mount> {
     let pointer = || format!("/mounts/{index}");
     let words = mount.options.iter().map(String::as_str);
-    let mut options = options::parse(words);
+    let mut options = options::parse(words).map_err(|refusal| {
+        let pointer = format!("{}/options/{}", pointer(), refusal.index);
+        Error::unsupported(pointer, refusal.text)
+    })?;
     let fstype = mount.typ.as_deref().unwrap_or_default();
     let bind = options.bind.or((fstype == "bind").then_some(Reach::Single));
     let target = clean(&mount.destination);
@@ -101,12 +113,22 @@ fn one(index: usize, mount: &spec::Mount, bundle: &Path) -> Result<Mount> {
             text,
         ));
     }
+    if bind.is_none() {
+        refuse_bind_options(&options).map_err(|e| e.at(pointer()))?;
+    }
+    let id_map = mount_ids::plan(
+        index,
+        mount,
+        options.id_map.as_ref(),
+        around.namespaces,
+        users,
+    )?;
     let source = match (bind, fstype) {
         (Some(reach), _) => {
-            bind_source(mount, &options, reach, bundle).map_err(|e| e.at(pointer()))?
+            bind_source(mount, &options, reach, around.bundle).map_err(|e| e.at(pointer()))?
         }
         (None, "cgroup" | "cgroup2") => {
-            if let Some((key, _)) = options.data.first() {
+            if let Some(key) = first_of_the_filesystem(&options) {
                 let text = format!("a mount of the cgroups has no option {key:?}");
                 return Err(Error::unsupported(format!("{}/options", pointer()), text));
             }
@@ -118,7 +140,7 @@ fn one(index: usize, mount: &spec::Mount, bundle: &Path) -> Result<Mount> {
                 "a mount needs a type, or `bind` as an option",
             ));
         }
-        (None, _) => Source::New(new_filesystem(mount, fstype, &mut options)),
+        (None, _) => Source::New(filesystem::plan(mount, fstype, &mut options, around.label)),
     };
     if options.copy_up && !matches!(&source, Source::New(new) if new.fstype == "tmpfs") {
         return Err(Error::invalid(
@@ -140,7 +162,27 @@ fn one(index: usize, mount: &spec::Mount, bundle: &Path) -> Result<Mount> {
         } else {
             Readonly::AtOnce
         },
+        id_map,
+        target_link: options.target_link,
     })
+}
+
+/// What only has a meaning for a part of the host's tree.
+fn refuse_bind_options(options: &Options) -> Result<()> {
+    let word = match (&options.id_map, options.source_link) {
+        (Some(_), _) => "idmap",
+        (_, SourceLink::Bound) => "src-nofollow",
+        (_, SourceLink::Copied) => "copy-symlink",
+        (None, SourceLink::Followed) => return Ok(()),
+    };
+    let text = format!("{word} goes with a bind mount only");
+    Err(Error::new(Kind::Invalid, text))
+}
+
+/// The first option that only a file system could carry out.
+fn first_of_the_filesystem(options: &Options) -> Option<&str> {
+    let data = options.data.iter().map(|(key, _)| key.as_str());
+    data.chain(options.flags.iter().copied()).next()
 }
 
 /// The absolute path that `destination` means by its words alone: what links make of it is found out inside.
@@ -165,36 +207,21 @@ fn bind_source(
     bundle: &Path,
 ) -> Result<Source> {
     let Some(source) = &mount.source else {
-        return Err(Error::new(
-            crate::error::Kind::Invalid,
-            "a bind mount needs a source",
-        ));
+        return Err(Error::new(Kind::Invalid, "a bind mount needs a source"));
     };
-    // What other options there are (`mode=`, `context=` …) is for file systems; mount(8) and runc pass over them too
-    // on a bind, but a caller who wrote one expects it to work.
-    if let Some((key, _)) = options.data.first() {
-        return Err(Error::new(
-            crate::error::Kind::Invalid,
-            format!("a bind mount has no option {key:?}"),
-        ));
+    // What other options there are (`mode=`, `context=`, `sync` …) is for file systems; mount(8) and runc pass over some
+    // of them on a bind, but a caller who wrote one expects it to work.
+    if let Some(key) = first_of_the_filesystem(options) {
+        let text = format!("a bind mount has no option {key:?}");
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    let link = options.source_link;
+    if link == SourceLink::Copied && options.target_link == TargetLink::Covered {
+        let text = "copy-symlink makes a link, dest-nofollow mounts over one: only one of them can be done";
+        return Err(Error::new(Kind::Invalid, text));
     }
     let path = bundle.join(source);
-    Ok(Source::Bind { path, reach })
-}
-
-fn new_filesystem(mount: &spec::Mount, fstype: &str, options: &mut Options) -> NewFilesystem {
-    let mut flags = std::mem::take(&mut options.flags);
-    let readonly = options.attr.set.contains(Attr::RDONLY);
-    if readonly && !PSEUDO.contains(&fstype) {
-        flags.push("ro");
-    }
-    NewFilesystem {
-        fstype: fstype.to_owned(),
-        source: mount.source.clone(),
-        flags,
-        data: std::mem::take(&mut options.data),
-        copy_up: options.copy_up,
-    }
+    Ok(Source::Bind { path, reach, link })
 }
 
 #[cfg(test)]

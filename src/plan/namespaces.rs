@@ -66,6 +66,15 @@ pub struct IdMap {
     pub size: u32,
 }
 
+impl IdMap {
+    /// Where outside `size` ids from the inner one `first` on begin, if this range has them all.
+    pub fn host_range(self, first: u32, size: u32) -> Option<u32> {
+        let offset = first.checked_sub(self.inside)?;
+        let fits = offset.checked_add(size).is_some_and(|end| end <= self.size);
+        self.outside.checked_add(offset).filter(|_| fits)
+    }
+}
+
 impl IdMaps {
     /// What /proc/PID/uid_map or gid_map takes.
     pub fn text(maps: &[IdMap]) -> String {
@@ -148,7 +157,8 @@ pub fn plan(linux: &Linux) -> Result<Namespaces> {
     })
 }
 
-fn id_map(map: &LinuxIdMapping) -> IdMap {
+/// One range as config.json has it.
+pub fn id_map(map: &LinuxIdMapping) -> IdMap {
     IdMap {
         inside: map.container_id,
         outside: map.host_id,

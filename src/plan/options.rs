@@ -20,6 +20,54 @@ pub struct Options {
     pub data: Vec<(String, Option<String>)>,
     /// Copy what the rootfs has there into the new tmpfs.
     pub copy_up: bool,
+    /// Owners are shown through a map.
+    pub id_map: Option<IdMapWord>,
+    /// A bind's source that is a link.
+    pub source_link: SourceLink,
+    /// A link where the mount goes to.
+    pub target_link: TargetLink,
+}
+
+/// `idmap` or `ridmap`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMapWord {
+    /// Its place among the options.
+    pub index: usize,
+    /// `ridmap` is for the mounts below, too.
+    pub reach: Reach,
+    /// The maps, where the word has them: `idmap=uids=0-1000-1;gids=0-1000-1`.
+    pub maps: Option<String>,
+}
+
+/// What becomes of a bind's source that is a symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SourceLink {
+    /// What it leads to is bound.
+    #[default]
+    Followed,
+    /// The link itself is bound (`src-nofollow`).
+    Bound,
+    /// A link of the same content is made instead of a mount (`copy-symlink`).
+    Copied,
+}
+
+/// What becomes of a symbolic link in the place of a mount's target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TargetLink {
+    /// What it leads to is mounted over, or made.
+    #[default]
+    Followed,
+    /// It is mounted over itself; the target has to be there (`dest-nofollow`).
+    Covered,
+}
+
+/// A word that is not carried out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its place among the options.
+    pub index: usize,
+    /// Why.
+    pub text: String,
 }
 
 /// Attributes to set and to clear.
@@ -39,10 +87,14 @@ impl Change {
 
     /// A later word takes back what an earlier one said; a kind of access time replaces the other kinds.
     fn apply(&mut self, on: bool, attr: Attr) {
-        let is_atime = attr == Attr::NOATIME || attr == Attr::STRICTATIME || attr == RELATIME;
-        if is_atime {
-            self.set = self.set.without(Attr::ATIME);
-            self.clear |= Attr::ATIME;
+        let kinds = [Attr::NOATIME, Attr::STRICTATIME];
+        if kinds.contains(&attr) || attr == RELATIME {
+            let asked = kinds.into_iter().find(|&kind| self.set.contains(kind));
+            // Taking back a kind that isn't asked for leaves the one that is; without any it is RELATIME.
+            if on || (attr != RELATIME && asked.is_none_or(|kind| kind == attr)) {
+                self.set = self.set.without(Attr::ATIME);
+                self.clear |= Attr::ATIME;
+            }
             if on {
                 self.set |= attr;
             }
@@ -92,41 +144,81 @@ const PROPAGATIONS: &[(&str, Propagation, Reach)] = &[
     ("unbindable", Propagation::Unbindable, Reach::Single),
 ];
 
-/// Flags of the superblock: (word, what fsconfig takes). The empty ones are the default, or have no meaning any more.
-const SUPERBLOCK: &[(&str, &str)] = &[
-    ("acl", "posixacl"),
-    ("async", ""),
-    ("defaults", ""),
-    ("dirsync", "dirsync"),
-    ("iversion", ""),
-    ("lazytime", "lazytime"),
-    ("loud", ""),
-    ("mand", "mand"),
-    ("noiversion", ""),
-    ("nolazytime", ""),
-    ("nomand", ""),
-    ("silent", ""),
-    ("sync", "sync"),
+/// The parameter of ext4 for `iversion`, which other file systems always do or never can.
+pub const IVERSION: &str = "i_version";
+
+/// Flags of the superblock: (word, set or cleared, what fsconfig takes). The empty ones are the default, or have no
+/// meaning for a container.
+const SUPERBLOCK: &[(&str, bool, &str)] = &[
+    ("async", false, "sync"),
+    ("defaults", false, ""),
+    ("dirsync", true, "dirsync"),
+    ("iversion", true, IVERSION),
+    ("lazytime", true, "lazytime"),
+    ("loud", false, ""),
+    ("mand", true, "mand"),
+    ("noiversion", false, IVERSION),
+    ("nolazytime", false, "lazytime"),
+    ("nomand", false, "mand"),
+    ("silent", false, ""),
+    ("sync", true, "sync"),
+];
+
+const NOT_BELOW: &str = "it belongs to file systems, those below a mount keep theirs";
+
+/// Words that other runtimes know, and why they are not carried out.
+const REFUSED: &[(&str, &str)] = &[
+    ("rasync", NOT_BELOW),
+    ("rdirsync", NOT_BELOW),
+    ("remount", "every mount of a container is a new one"),
+    ("rmand", NOT_BELOW),
+    ("rnomand", NOT_BELOW),
+    ("rsync", NOT_BELOW),
 ];
 
 /// Reads the words of `options`, in order. What no table knows belongs to the file system.
-pub fn parse<'a>(options: impl IntoIterator<Item = &'a str>) -> Options {
+pub fn parse<'a>(options: impl IntoIterator<Item = &'a str>) -> Result<Options, Refusal> {
     let mut all = Options::default();
-    for word in options {
-        all.add(word);
+    for (index, word) in options.into_iter().enumerate() {
+        let added = all.add(index, word);
+        added.map_err(|text| Refusal { index, text })?;
     }
-    all
+    Ok(all)
 }
 
 impl Options {
-    fn add(&mut self, word: &str) {
+    fn add(&mut self, index: usize, word: &str) -> Result<(), String> {
+        if let Some((_, why)) = REFUSED.iter().find(|(name, _)| *name == word) {
+            return Err(format!("the option {word} is not supported: {why}"));
+        }
         match word {
             "bind" => self.bind = self.bind.or(Some(Reach::Single)),
             "rbind" => self.bind = Some(Reach::Recursive),
             "tmpcopyup" => self.copy_up = true,
-            _ if self.add_attribute(word) || self.add_propagation(word) => {}
+            "dest-nofollow" => self.target_link = TargetLink::Covered,
+            "src-nofollow" => self.source_link = SourceLink::Bound,
+            "copy-symlink" => self.source_link = SourceLink::Copied,
+            _ if self.add_id_map(index, word)
+                || self.add_attribute(word)
+                || self.add_propagation(word)
+                || self.add_flag(word) => {}
             _ => self.add_data(word),
         }
+        Ok(())
+    }
+
+    fn add_id_map(&mut self, index: usize, word: &str) -> bool {
+        let (name, maps) = match word.split_once('=') {
+            Some((name, maps)) => (name, Some(maps.to_owned())),
+            None => (word, None),
+        };
+        let reach = match name {
+            "idmap" => Reach::Single,
+            "ridmap" => Reach::Recursive,
+            _ => return false,
+        };
+        self.id_map = Some(IdMapWord { index, reach, maps });
+        true
     }
 
     fn add_attribute(&mut self, word: &str) -> bool {
@@ -150,13 +242,18 @@ impl Options {
         found.is_some()
     }
 
-    fn add_data(&mut self, word: &str) {
-        if let Some((_, flag)) = SUPERBLOCK.iter().find(|(name, _)| *name == word) {
-            if !flag.is_empty() {
+    fn add_flag(&mut self, word: &str) -> bool {
+        let found = SUPERBLOCK.iter().find(|(name, ..)| *name == word);
+        if let Some(&(_, on, flag)) = found {
+            self.flags.retain(|is| *is != flag);
+            if on {
                 self.flags.push(flag);
             }
-            return;
         }
+        found.is_some()
+    }
+
+    fn add_data(&mut self, word: &str) {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, Some(value.to_owned())),
             None => (word, None),
@@ -165,83 +262,28 @@ impl Options {
     }
 }
 
-/// Every word that the tables know.
-#[cfg(test)]
-fn known() -> Vec<String> {
-    let mut words: Vec<String> = ["bind", "rbind", "tmpcopyup"].map(String::from).into();
+/// The words of no table.
+const OTHERS: [&str; 8] = [
+    "bind",
+    "copy-symlink",
+    "dest-nofollow",
+    "idmap",
+    "rbind",
+    "ridmap",
+    "src-nofollow",
+    "tmpcopyup",
+];
+
+/// Every word that is carried out, sorted.
+pub fn known() -> Vec<String> {
+    let mut words: Vec<String> = OTHERS.map(String::from).into();
     words.extend(ATTRIBUTES.iter().map(|(name, ..)| (*name).to_owned()));
     words.extend(ATTRIBUTES.iter().map(|(name, ..)| format!("r{name}")));
     words.extend(PROPAGATIONS.iter().map(|(name, ..)| (*name).to_owned()));
-    words.extend(SUPERBLOCK.iter().map(|(name, _)| (*name).to_owned()));
+    words.extend(SUPERBLOCK.iter().map(|(name, ..)| (*name).to_owned()));
     words.sort_unstable();
     words
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(text: &str) -> Options {
-        parse(text.split(',').filter(|word| !word.is_empty()))
-    }
-
-    #[test]
-    fn attributes() {
-        let cases = [
-            ("", Attr::empty(), Attr::empty()),
-            ("ro", Attr::RDONLY, Attr::empty()),
-            ("ro,rw", Attr::empty(), Attr::RDONLY),
-            ("rw,ro", Attr::RDONLY, Attr::empty()),
-            ("nosuid,nodev", Attr::NOSUID | Attr::NODEV, Attr::empty()),
-            ("noatime", Attr::NOATIME, Attr::ATIME),
-            ("noatime,strictatime", Attr::STRICTATIME, Attr::ATIME),
-            ("noatime,relatime", Attr::empty(), Attr::ATIME),
-            ("atime", Attr::empty(), Attr::ATIME),
-        ];
-        for (text, set, clear) in cases {
-            assert_eq!(words(text).attr, Change { set, clear }, "{text}");
-            let twin: Vec<_> = text
-                .split(',')
-                .filter(|w| !w.is_empty())
-                .map(|w| format!("r{w}"))
-                .collect();
-            assert_eq!(
-                words(&twin.join(",")).recursive,
-                Change { set, clear },
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_rest() {
-        let all = words("rbind,rslave,private,sync,mode=755,size=64k,newinstance,tmpcopyup");
-        assert_eq!(all.bind, Some(Reach::Recursive));
-        assert_eq!(
-            all.propagation,
-            [
-                (Propagation::Slave, Reach::Recursive),
-                (Propagation::Private, Reach::Single)
-            ]
-        );
-        assert_eq!(all.flags, ["sync"]);
-        assert!(all.copy_up);
-        let data = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
-        assert_eq!(
-            all.data,
-            [
-                data("mode", Some("755")),
-                data("size", Some("64k")),
-                data("newinstance", None)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_recursive_twin_is_no_other_word() {
-        let mut known = known();
-        let before = known.len();
-        known.dedup();
-        assert_eq!(known.len(), before);
-    }
-}
+mod tests;

@@ -7,7 +7,9 @@
 
 mod document;
 mod host;
+
 mod mounts;
+mod options;
 mod process;
 
 use std::collections::BTreeMap;
@@ -42,9 +44,15 @@ pub enum Flaw {
 pub type Case = (&'static str, Flaw);
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    [document::CASES, process::CASES, mounts::CASES, host::CASES]
-        .into_iter()
-        .flatten()
+    [
+        document::CASES,
+        process::CASES,
+        mounts::CASES,
+        options::CASES,
+        host::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn broken<'t>(t: &'t Trial, flaw: Flaw) -> Container<'t> {

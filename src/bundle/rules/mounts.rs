@@ -130,6 +130,13 @@ pub(in super::super) fn mappings(spec: &Spec, report: &mut Report) {
                 "uidMappings and gidMappings of a mount come together",
             );
         }
+        let given = both.iter().find(|(_, mappings)| !mappings.is_empty());
+        if let Some((name, _)) = given.filter(|_| !binds(mount)) {
+            report.refuse(
+                format!("/mounts/{index}/{name}"),
+                "only a bind mount can be idmapped",
+            );
+        }
     }
 }
 

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The sources of bind mounts that only the runtime can open, and the maps that idmapped ones show owners through. Runs
+//! in the runtime with the caller's privileges: init inherits what is opened here, as detached mounts.
+//!
+//! A map is a user namespace. The container's own exists once init has its maps, and its mounts are mapped then, through
+//! descriptors that init has copies of; any other is made before, by a process that does nothing and ends at once.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use corten_sys::fs::{self, FileType, Mode, OFlags, Procfs};
+use corten_sys::mount::{self, Reach};
+use corten_sys::process::{self, ChildOf, Cloned, Namespaces as Kinds};
+use corten_sys::{Errno, signal, socket};
+
+use super::idmap;
+use crate::error::{Context, Result};
+use crate::plan::Plan;
+use crate::plan::mount_ids::{Through, Users};
+use crate::plan::mounts::Mount;
+use crate::plan::options::SourceLink;
+
+/// Bind sources by index in config.json; `None` where init opens it itself.
+pub type Sources = Vec<Option<OwnedFd>>;
+
+/// Opens what the plan leaves to the runtime.
+pub fn open(plan: &Plan) -> Result<Sources> {
+    let mut sources = Vec::new();
+    let mut users = Vec::new();
+    for (wanted, path, reach, link) in plan.sources_to_open() {
+        if sources.is_empty() {
+            process::raise_open_files()?;
+            sources.resize_with(plan.mounts.len(), || None);
+            users = make_users(&plan.mount_users)?;
+        }
+        let source = open_one(plan, path, reach, link, wanted, &users);
+        let source = source
+            .with_context(|| format!("mount {}", wanted.target.display()))
+            .at(|| wanted.pointer())?;
+        sources[wanted.index] = Some(source);
+    }
+    Ok(sources)
+}
+
+fn open_one(
+    plan: &Plan,
+    path: &Path,
+    reach: Reach,
+    link: SourceLink,
+    wanted: &Mount,
+    users: &[OwnedFd],
+) -> Result<OwnedFd> {
+    let source = match link {
+        SourceLink::Followed => mount::clone_path(path, reach)?,
+        SourceLink::Bound => mount::clone_link(path)?,
+        SourceLink::Copied => {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW;
+            let link = fs::open(fs::CWD, path, flags, Mode::empty())?;
+            if FileType::from_raw_mode(fs::stat(link.as_fd())?.st_mode) == FileType::Symlink {
+                return Ok(link);
+            }
+            mount::clone_path(path, reach)?
+        }
+    };
+    if let Some(kind) = plan.rootfs.host_propagation {
+        // A copy is in its original's peer group: what the container mounts below would appear on the host.
+        mount::set_propagation(source.as_fd(), Reach::Recursive, kind)
+            .context("set the propagation of a bind mount's source")?;
+    }
+    if let Some(id_map) = wanted.id_map
+        && let Through::Own(index) = id_map.through
+    {
+        map(source.as_fd(), id_map.reach, users[index].as_fd())?;
+    }
+    Ok(source)
+}
+
+/// Maps the sources that are to show owners through the user namespace of the container, whose init is `pid`.
+pub fn map_containers(plan: &Plan, sources: &Sources, pid: i32) -> Result<()> {
+    let mut users = None;
+    for wanted in &plan.mounts {
+        let source = sources.get(wanted.index).and_then(Option::as_ref);
+        if let (Some(id_map), Some(source)) = (wanted.id_map, source)
+            && id_map.through == Through::Container
+        {
+            let users = match &mut users {
+                Some(users) => users,
+                none => none.insert(Procfs::open()?.namespace(pid, "user")?),
+            };
+            map(source.as_fd(), id_map.reach, users.as_fd())
+                .with_context(|| format!("mount {}", wanted.target.display()))
+                .at(|| wanted.pointer())?;
+        }
+    }
+    Ok(())
+}
+
+fn map(source: BorrowedFd<'_>, reach: Reach, users: BorrowedFd<'_>) -> Result<()> {
+    let answer = mount::set_id_map(source, reach, users);
+    let remedy = match &answer {
+        Err(error) if error.errno() == Errno::INVAL => UNABLE,
+        _ => DENIED,
+    };
+    answer.context("map the owners of its files").remedy(remedy)
+}
+
+const UNABLE: &str = "the file system there, or with ridmap one mounted below it, can't be idmapped: ext4 and xfs can \
+                      since Linux 5.12, btrfs since 5.15, overlay since 5.19, tmpfs since 6.3";
+const DENIED: &str = "idmapping takes CAP_SYS_ADMIN in the user namespace of the file system, and a mount that isn't \
+                      idmapped already";
+
+/// One user namespace for each of `all`.
+fn make_users(all: &[Users]) -> Result<Vec<OwnedFd>> {
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let proc = Procfs::open()?;
+    all.iter().map(|users| make(&proc, users)).collect()
+}
+
+/// A process that has the user namespace for as long as it takes to write the maps. Dropped, it is killed and reaped.
+struct Holder(OwnedFd);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Both fail only where it has ended and been reaped already.
+        let _ = signal::send(self.0.as_fd(), 9);
+        let _ = process::reap(self.0.as_fd(), process::Wait::Block);
+    }
+}
+
+fn make(proc: &Procfs, users: &Users) -> Result<OwnedFd> {
+    let (ours, holders) = socket::pair()?;
+    let cloned = process::clone(Kinds::USER, None, ChildOf::Caller)
+        .context("make a user namespace for the mappings of a mount")
+        .at(|| users.pointers[0].clone())
+        .remedy(super::REMEDY)?;
+    let Cloned::Parent { pid, pidfd } = cloned else {
+        drop(ours);
+        // The other end is closed when the runtime has what it wants, or is gone: both are the end here.
+        let _ = socket::receive(holders.as_fd(), 1);
+        process::exit_now(0)
+    };
+    let _holder = Holder(pidfd);
+    idmap::write(proc, pid, &users.maps, &users.pointers)?;
+    Ok(proc.namespace(pid, "user")?)
+}
