@@ -117,7 +117,7 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
 
     progress.begin(Step::Session);
     process::new_session()?;
-    new_keyring(plan.keyring, &plan.id)?;
+    kernel::with_key_label(&plan.process, || new_keyring(plan.keyring, &plan.id))?;
 
     progress.begin(Step::Rootfs);
     let masks = match plan.masked_paths.is_empty() {

@@ -78,7 +78,7 @@ fn prepare(
 
     progress.begin(Step::Session);
     process::new_session()?;
-    init::new_keyring(plan.keyring, &plan.id)?;
+    kernel::with_key_label(wanted, || init::new_keyring(plan.keyring, &plan.id))?;
 
     progress.begin(Step::Terminal);
     let root = RootFd::new(fs::open_dir(Path::new("/"))?);

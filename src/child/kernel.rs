@@ -4,7 +4,6 @@
 
 use std::os::fd::AsFd;
 
-use corten_sys::Errno;
 use corten_sys::fs::{self, OFlags, Procfs};
 
 use crate::error::{Context, Result};
@@ -30,34 +29,43 @@ pub fn write_sysctls(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Asks the kernel's security modules to label the program at the next execve.
+/// Asks the kernel's security modules to label the program at the next execve. That they are active the runtime knows.
 pub fn set_labels(process: &Process) -> Result<()> {
     if process.apparmor.is_none() && process.selinux.is_none() {
         return Ok(());
     }
     let proc = Procfs::detached().context("open a procfs of the container")?;
     if let Some(profile) = &process.apparmor {
-        apparmor(&proc, profile)
-            .context("set the AppArmor profile")
+        // Not attr/exec, which is the first module's of any.
+        write(&proc, "attr/apparmor/exec", &format!("exec {profile}"))
+            .with_context(|| format!("set the AppArmor profile {profile:?}"))
             .at(|| format!("{}/apparmorProfile", process.pointer))
-            .remedy("enable AppArmor on the host and load the profile, or leave the field out")?;
+            .remedy("load the profile on the host (apparmor_parser), or leave the field out")?;
     }
     if let Some(label) = &process.selinux {
         write(&proc, "attr/exec", label)
-            .context("set the SELinux label")
+            .with_context(|| format!("set the SELinux label {label:?}"))
             .at(|| format!("{}/selinuxLabel", process.pointer))
-            .remedy("enable SELinux on the host, or leave the field out")?;
+            .remedy("use a label that the host's policy has, and that the runtime may change to")?;
     }
     Ok(())
 }
 
-fn apparmor(proc: &Procfs, profile: &str) -> Result<()> {
-    let text = format!("exec {profile}");
-    match write(proc, "attr/apparmor/exec", &text) {
-        // Before Linux 5.8 there is one file for all modules.
-        Err(error) if error.errno() == Some(Errno::NOENT) => write(proc, "attr/exec", &text),
-        answer => answer,
-    }
+/// Asks SELinux to label the keys that `make` makes as the process will be, which otherwise could not use them.
+pub fn with_key_label<T>(process: &Process, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    let Some(label) = &process.selinux else {
+        return make();
+    };
+    let proc = Procfs::detached().context("open a procfs of the container")?;
+    let set = |label: &str| {
+        write(&proc, "attr/keycreate", label)
+            .context("set the SELinux label of new keys")
+            .at(|| format!("{}/selinuxLabel", process.pointer))
+    };
+    set(label)?;
+    let made = make()?;
+    set("")?;
+    Ok(made)
 }
 
 fn write(proc: &Procfs, path: &str, text: &str) -> Result<()> {

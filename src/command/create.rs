@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use corten_sys::{process, socket};
 
+use super::modules;
 use super::{LOCK_DEADLINE, inherited};
 use crate::bundle::Bundle;
 use crate::bundle::spec::Spec;
@@ -104,7 +105,8 @@ pub(super) fn make(
     let paths = Paths::plan(wanted, args.id.as_str(), &layout, Path::new(""))?;
     let resources = linux.and_then(|linux| linux.resources.as_ref());
     let resources = Resources::plan(resources, &layout)?;
-    let plan = Plan::new(bundle, options(args, paths.clone()))?;
+    let mut plan = Plan::new(bundle, options(args, paths.clone()))?;
+    modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
 
     let record = intent(args, bundle, &plan, paths.clone());
     let reservation = store.reserve(record, &bundle.config)?;

@@ -9,6 +9,7 @@ use corten_sys::signal::SignalFd;
 use corten_sys::socket;
 
 use super::create::write_pid_file;
+use super::modules;
 use crate::bundle;
 use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
 use crate::cgroup::{Cgroup, Paths};
@@ -172,11 +173,13 @@ fn plan(
     args: &ExecArgs,
 ) -> Result<JoinPlan> {
     let (namespaces, pids) = join::namespaces(config.linux.as_ref());
+    let mut process = plan::process::plan(process, pointer)?;
+    modules::settle(&mut process, None)?;
     Ok(JoinPlan {
         id: args.id.as_str().to_owned(),
         namespaces,
         pids,
-        process: plan::process::plan(process, pointer)?,
+        process,
         keyring: Keyring::New,
         preserved: args.preserve_fds,
     })

@@ -9,6 +9,7 @@ mod exec;
 mod inherited;
 mod kill;
 mod list;
+mod modules;
 mod run;
 mod spec;
 mod start;

@@ -3,5 +3,6 @@
 //! with whatever privileges it has; reads only.
 
 mod cgroups;
+pub mod lsm;
 
 pub use cgroups::{Layout, Membership, V1, cgroups, membership, own_membership};
