@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("host", &["error"]),
     ("bundle", &["error"]),
     ("protocol", &["error"]),
-    ("seccomp", &[]),
+    ("seccomp", &["error"]),
     ("plan", &["bundle", "error", "host"]),
     ("limits", &["bundle", "error", "plan"]),
     ("hooks", &["bundle", "error", "plan"]),

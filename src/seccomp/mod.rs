@@ -4,5 +4,20 @@
 //! Pure: no system call, no OCI document. `bundle/rules/seccomp.rs` makes the [`model::Profile`] from config.json's words,
 //! `plan` has it compiled, `child` loads the program.
 
+pub mod bpf;
+pub mod cache_check;
+mod checks;
+mod compile;
+mod emit;
+pub mod evaluate;
+pub mod interpret;
 pub mod model;
+mod order;
+mod ranges;
 pub mod tables;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use bpf::Program;
+pub use compile::{VERSION, compile};

@@ -30,6 +30,9 @@ pub enum Action {
 /// EPERM: what ERRNO and TRACE return without an `errnoRet` of their own, as runc has it.
 pub const DEFAULT_ERRNO: u16 = 1;
 
+/// ENOSYS: what a call that is newer than the profile is answered, where the default action refuses.
+pub const NO_SUCH_CALL: Action = Action::Errno(38);
+
 /// The largest errno that the kernel passes on (MAX_ERRNO).
 pub const LARGEST_ERRNO: u16 = 4095;
 
