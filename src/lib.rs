@@ -12,8 +12,9 @@
 //!           ├ parent ───────┬──────── store
 //!           │             child       (parent knows only child's two entry points)
 //!           ├ cgroup      hooks       protocol   limits
-//!           ├ plan ─ seccomp
+//!           ├ plan
 //!           ├ bundle · host
+//!           ├ seccomp
 //!           └ error ─ sys
 //! ```
 

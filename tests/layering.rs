@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("host", &["error"]),
-    ("bundle", &["error"]),
-    ("protocol", &["error"]),
     ("seccomp", &["error"]),
-    ("plan", &["bundle", "error", "host"]),
+    ("bundle", &["error", "seccomp"]),
+    ("protocol", &["error"]),
+    ("plan", &["bundle", "error", "host", "seccomp"]),
     ("limits", &["bundle", "error", "plan"]),
     ("hooks", &["bundle", "error", "plan"]),
     ("cgroup", &["bundle", "error", "host", "plan"]),
@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "parent",
         &[
-            "bundle", "child", "error", "hooks", "limits", "plan", "protocol",
+            "bundle", "child", "error", "hooks", "limits", "plan", "protocol", "seccomp",
         ],
     ),
     ("cli", &["error", "store"]),
@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "command",
         &[
             "bundle", "cgroup", "cli", "error", "hooks", "host", "parent", "plan", "protocol",
-            "store",
+            "seccomp", "store",
         ],
     ),
 ];

@@ -840,6 +840,166 @@ fn what_needs_a_namespace() {
 }
 
 #[test]
+fn seccomp() {
+    check(&seccomp_cases());
+}
+
+/// A profile with one entry.
+fn profile(entry: &Value) -> Value {
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [entry]})
+}
+
+fn seccomp_cases() -> Vec<Case> {
+    let entry = |change: Value| {
+        let mut entry = json!({"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"});
+        entry
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
+        profile(&entry)
+    };
+    let arg = |arg: Value| entry(json!({"args": [arg]}));
+    let with = |key: &str, value: Value| {
+        let mut profile = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+        profile[key] = value;
+        profile
+    };
+    let asks = entry(json!({"action": "SCMP_ACT_NOTIFY"}));
+    let mut told = asks.clone();
+    told["listenerPath"] = json!("/run/agent");
+    let at = "/linux/seccomp";
+    let cases = [
+        (with("defaultAction", json!("SCMP_ACT_ALLOW")), "", ""),
+        (
+            with("defaultAction", json!("")),
+            "/defaultAction",
+            "`` is no action of the spec",
+        ),
+        (
+            with("defaultAction", json!("ALLOW")),
+            "/defaultAction",
+            "`ALLOW` is no action of the spec",
+        ),
+        (
+            with("defaultAction", json!("SCMP_ACT_NOTIFY")),
+            "/defaultAction",
+            "SCMP_ACT_NOTIFY is for named calls: as the default the agent would be asked about its own start",
+        ),
+        (
+            with("defaultErrnoRet", json!(1)),
+            "/defaultErrnoRet",
+            "SCMP_ACT_ALLOW returns no errno",
+        ),
+        (
+            json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}),
+            "/defaultErrnoRet",
+            "4096 is no errno: the kernel's end at 4095",
+        ),
+        (
+            json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4095}),
+            "",
+            "",
+        ),
+        (
+            json!({"defaultAction": "SCMP_ACT_TRACE", "defaultErrnoRet": 65536}),
+            "/defaultErrnoRet",
+            "a tracer is told a number up to 65535, not 65536",
+        ),
+        (
+            with(
+                "architectures",
+                json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86_64"]),
+            ),
+            "",
+            "",
+        ),
+        (
+            with("architectures", json!(["SCMP_ARCH_X86_64", "x86"])),
+            "/architectures/1",
+            "`x86` is no architecture of the spec",
+        ),
+        (with("flags", json!([])), "", ""),
+        (
+            with("flags", json!(["SECCOMP_FILTER_FLAG_NEW_LISTENER"])),
+            "/flags/0",
+            "`SECCOMP_FILTER_FLAG_NEW_LISTENER` is no flag of a filter",
+        ),
+        (
+            with("flags", json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])),
+            "/flags/0",
+            "the flag means nothing without an agent, and is left out",
+        ),
+        (
+            entry(json!({"names": []})),
+            "/syscalls/0/names",
+            "a rule is about at least one call",
+        ),
+        (
+            entry(json!({"names": ["mkdir", "no_such_call"]})),
+            "/syscalls/0/names/1",
+            "no architecture has a call `no_such_call`: nothing is done about it",
+        ),
+        (
+            entry(json!({"action": "errno"})),
+            "/syscalls/0/action",
+            "`errno` is no action of the spec",
+        ),
+        (
+            entry(json!({"action": "SCMP_ACT_KILL", "errnoRet": 1})),
+            "/syscalls/0/errnoRet",
+            "SCMP_ACT_KILL returns no errno",
+        ),
+        (
+            arg(json!({"index": 5, "value": 0, "op": "SCMP_CMP_EQ"})),
+            "",
+            "",
+        ),
+        (
+            arg(json!({"index": 6, "value": 0, "op": "SCMP_CMP_EQ"})),
+            "/syscalls/0/args/0/index",
+            "a call has arguments 0 to 5, not 6",
+        ),
+        (
+            arg(json!({"index": 0, "value": 0, "op": "=="})),
+            "/syscalls/0/args/0/op",
+            "`==` is no operator of the spec",
+        ),
+        (
+            asks,
+            "/listenerPath",
+            "SCMP_ACT_NOTIFY needs the path of the agent's socket",
+        ),
+        (told, "", ""),
+        (
+            with("listenerPath", json!("agent")),
+            "/listenerPath",
+            "the path of the agent's socket, `agent`, is not absolute",
+        ),
+        (
+            with("listenerPath", json!("/run/agent")),
+            "/listenerPath",
+            "no rule asks the agent, so it is not told of the container",
+        ),
+        (
+            with("listenerMetadata", json!("x")),
+            "/listenerMetadata",
+            "metadata is for an agent, and there is no listenerPath",
+        ),
+    ];
+    let whole = |pointer: &'static str| -> &'static str {
+        if pointer.is_empty() {
+            ""
+        } else {
+            format!("{at}{pointer}").leak()
+        }
+    };
+    cases
+        .into_iter()
+        .map(|(value, pointer, message)| (at, value, whole(pointer), message))
+        .collect()
+}
+
+#[test]
 fn sysctls() {
     check(&sysctl_cases());
     let mut document = changed("/linux/sysctl", &json!({"kernel.domainname": "x"}));
@@ -1391,6 +1551,7 @@ fn every_rule_is_broken_by_some_case() {
         process_cases(),
         mount_cases(),
         namespace_cases(),
+        seccomp_cases(),
         sysctl_cases(),
         resource_cases(),
         hidden_cases(),
@@ -1439,11 +1600,7 @@ fn the_first_fault_is_the_error_and_a_check_has_all() {
     std::fs::create_dir_all(&directory).unwrap();
     let mut document = changed("/process/cwd", &json!("x"));
     set(&mut document, "/process/args", &json!([]));
-    set(
-        &mut document,
-        "/linux/seccomp",
-        &json!({"defaultAction": "SCMP_ACT_ALLOW"}),
-    );
+    set(&mut document, "/vm", &json!({}));
     set(&mut document, "/unknown", &json!(7));
     std::fs::write(directory.join("config.json"), document.to_string()).unwrap();
     let error = bundle::Bundle::open(&directory).unwrap_err();
@@ -1451,7 +1608,7 @@ fn the_first_fault_is_the_error_and_a_check_has_all() {
     assert_eq!(
         error.to_string(),
         format!(
-            "bundle {}: seccomp filters are not supported yet (config.json /linux/seccomp)",
+            "bundle {}: virtual machines are not supported (config.json /vm)",
             directory.display()
         )
     );
@@ -1463,8 +1620,8 @@ fn the_first_fault_is_the_error_and_a_check_has_all() {
     assert_eq!(
         all,
         [
-            "/linux/seccomp: seccomp filters are not supported yet",
             "/unknown: this field is unknown and ignored",
+            "/vm: virtual machines are not supported",
             "/process/args: there is no program to run",
             "/process/cwd: the working directory `x` is not absolute",
         ]

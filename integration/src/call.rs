@@ -257,6 +257,11 @@ impl Outcome {
         })
     }
 
+    /// The values of all steps of that name, in their order.
+    pub fn all(&self, name: &str) -> Vec<Value> {
+        steps(&self.stdout, name).collect()
+    }
+
     /// What has been printed to stdout by now: a detached container goes on writing there.
     pub fn output(&self) -> String {
         read(&with_end(&self.captured, "out"))
@@ -265,12 +270,16 @@ impl Outcome {
 
 /// The value of a step in the probe's output.
 pub fn find(output: &str, name: &str) -> Option<Value> {
+    steps(output, name).next()
+}
+
+fn steps<'a>(output: &'a str, name: &'a str) -> impl Iterator<Item = Value> + 'a {
     let lines = output
         .lines()
         .filter(|line| line.starts_with("{\"probe\":"));
-    let mut steps = lines.filter_map(|line| serde_json::from_str::<Value>(line.trim_end()).ok());
-    steps
-        .find(|step| step["probe"] == name)
+    lines
+        .filter_map(|line| serde_json::from_str::<Value>(line.trim_end()).ok())
+        .filter(move |step| step["probe"] == name)
         .map(|mut step| step["value"].take())
 }
 

@@ -24,6 +24,7 @@
     reason = "a panic is how a test fails; clearing up after one is best effort, and says so in each place"
 )]
 
+mod agent;
 mod call;
 mod census;
 mod cgroups;
@@ -36,6 +37,7 @@ mod seen;
 mod sentinel;
 mod trial;
 
+pub use agent::Agent;
 pub use call::{Call, Outcome, Running};
 pub use census::Census;
 pub use cgroups::{Hierarchy, has_controllers, hierarchies};

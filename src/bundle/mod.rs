@@ -23,6 +23,7 @@ use crate::error::{Context, Error, Kind, Result};
 use finding::{Finding, Report, Severity};
 use spec::{Process, Spec};
 
+pub use rules::seccomp::wanted as wanted_filter;
 pub use rules::sysctl::sysctl_path;
 
 /// The largest config.json: a hundred times the largest that engines write.

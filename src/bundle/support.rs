@@ -217,11 +217,7 @@ static LINUX: &[Field] = &[
         Map(&Object(&[yes("name", Text)])),
         "moving network devices is not supported yet",
     ),
-    refused(
-        "seccomp",
-        Object(SECCOMP),
-        "seccomp filters are not supported yet",
-    ),
+    yes("seccomp", Object(SECCOMP)),
     yes("rootfsPropagation", Text),
     yes("maskedPaths", TEXTS),
     yes("readonlyPaths", TEXTS),

@@ -5,7 +5,8 @@
 
 use super::finding::Report;
 use super::rules::{
-    devices, hooks, idmaps, lsm, mounts, namespaces, process, resources, root, schedule, sysctl,
+    devices, hooks, idmaps, lsm, mounts, namespaces, process, resources, root, schedule, seccomp,
+    sysctl,
 };
 use super::spec::{Process, Spec};
 
@@ -349,6 +350,12 @@ pub static REST_RULES: &[Rule<Spec>] = &[
         "config-linux.md#unified",
         "keys are names of limit files",
         resources::unified,
+    ),
+    rule(
+        "/linux/seccomp",
+        "config-linux.md#seccomp",
+        "words are those of the tables, an errno goes with an action that returns one, an agent has a socket",
+        seccomp::profile,
     ),
     rule(
         "/linux/rootfsPropagation",

@@ -13,13 +13,14 @@ use corten_sys::{fs, net, signal};
 use super::exec::{self, Gate};
 use super::masks::Masks;
 use super::paths::RootFd;
-use super::{credentials, devices, hop, kernel, mounts, rootfs, terminal};
+use super::{credentials, devices, filter, hop, kernel, mounts, rootfs, terminal};
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
 use crate::limits;
+use crate::plan::filter::Moment;
 use crate::plan::process::Process;
 use crate::plan::{Keyring, Plan};
-use crate::protocol::{ChildEnd, Progress, Step, ToChild, ToParent, out_of_order};
+use crate::protocol::{ChildEnd, Handover, Progress, Step, ToChild, ToParent, out_of_order};
 
 /// What init starts with: the plan, and what the runtime opened for it.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Setup<'a> {
     pub gate: Option<OwnedFd>,
     /// The user namespace to join before init itself is cloned.
     pub hop: Option<OwnedFd>,
+    /// Where the runtime looks for the seccomp listener, if there is one.
+    pub handover: Option<&'a Handover>,
 }
 
 /// Runs init. Does not return.
@@ -80,6 +83,7 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
         console,
         gate,
         hop,
+        handover,
     } = setup;
     let channel = &*reply.insert(channel);
     if let Some(user) = hop {
@@ -148,7 +152,7 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
     enter(plan, progress, &root, masks, &mut batch)?;
     mounts::seal_late(late)?;
     rootfs::finish(&plan.rootfs, &root)?;
-    let program = give_up_privileges(plan, progress, &root)?;
+    let program = give_up_privileges(plan, progress, &root, (channel, handover))?;
 
     progress.begin(Step::Sweep);
     let gate = match gate {
@@ -232,7 +236,12 @@ fn enter(
 }
 
 /// The process becomes what config.json says, and its program is found with no more rights than it will have.
-fn give_up_privileges(plan: &Plan, progress: &Progress, root: &RootFd) -> Result<process::Program> {
+fn give_up_privileges(
+    plan: &Plan,
+    progress: &Progress,
+    root: &RootFd,
+    (channel, handover): (&ChildEnd, Option<&Handover>),
+) -> Result<process::Program> {
     let wanted = &plan.process;
     progress.begin(Step::Labels);
     kernel::set_labels(wanted)?;
@@ -242,6 +251,13 @@ fn give_up_privileges(plan: &Plan, progress: &Progress, root: &RootFd) -> Result
     if let Some(persona) = plan.personality {
         process::set_personality(persona).at(|| "/linux/personality".to_owned())?;
     }
+
+    progress.begin(Step::Filter);
+    let load_at = |moment| {
+        let filter = plan.filter.as_ref();
+        filter::load_at(moment, filter, wanted, Some(channel), handover)
+    };
+    load_at(Moment::BeforeCredentials)?;
 
     progress.begin(Step::Credentials);
     if !plan.namespaces.has_user() {
@@ -253,7 +269,11 @@ fn give_up_privileges(plan: &Plan, progress: &Progress, root: &RootFd) -> Result
     credentials::apply(wanted)?;
 
     progress.begin(Step::Lookup);
-    exec::find(wanted, root)
+    let program = exec::find(wanted, root)?;
+
+    progress.begin(Step::WatchedFilter);
+    load_at(Moment::BeforeReady)?;
+    Ok(program)
 }
 
 /// Scheduling attributes and I/O priority.
@@ -280,12 +300,17 @@ fn finish(plan: &Plan, progress: &Progress, ready: Ready, reply: &mut Option<Chi
         }
         progress.begin(Step::StartHooks);
         start_hooks(plan)?;
-        progress.begin(Step::Exec);
+        progress.begin(Step::LastFilter);
         exec::seal(plan.preserved)?;
         if let (Some(channel), true) = (reply.as_ref(), through_gate) {
             channel.send(&ToParent::Executing)?;
         }
-        Ok(signal::unblock_all()?)
+        signal::unblock_all()?;
+        let filter = plan.filter.as_ref();
+        filter::load_at(Moment::BeforeExec, filter, &plan.process, None, None)?;
+        // From here to execve nothing may call the kernel: the filter answers for the program, not for us.
+        progress.begin(Step::Exec);
+        Ok(())
     };
     match last_steps() {
         Ok(()) => exec::become_program(&program, &plan.process),

@@ -11,11 +11,12 @@ use std::path::Path;
 use corten_sys::{fs, process, signal};
 
 use super::paths::RootFd;
-use super::{credentials, exec, init, kernel, terminal};
+use super::{credentials, exec, filter, init, kernel, terminal};
 use crate::error::{Context, Error, Result};
 use crate::limits;
+use crate::plan::filter::Moment;
 use crate::plan::join::JoinPlan;
-use crate::protocol::{ChildEnd, Progress, Step, ToChild, ToParent, out_of_order};
+use crate::protocol::{ChildEnd, Handover, Progress, Step, ToChild, ToParent, out_of_order};
 
 /// What the process starts with.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Setup<'a> {
     pub init: OwnedFd,
     /// The console socket's connection, for a process with a terminal.
     pub console: Option<OwnedFd>,
+    /// Where the runtime looks for the seccomp listener, if there is one.
+    pub handover: Option<&'a Handover>,
 }
 
 /// Runs the process. Does not return.
@@ -40,8 +43,9 @@ pub fn run(setup: Setup<'_>) -> ! {
         progress,
         init,
         console,
+        handover,
     } = setup;
-    let error = match prepare(plan, &channel, progress, init, console) {
+    let error = match prepare(plan, (&channel, handover), progress, init, console) {
         Ok(program) => exec::become_program(&program, &plan.process),
         Err(error) => error,
     };
@@ -54,7 +58,7 @@ pub fn run(setup: Setup<'_>) -> ! {
 
 fn prepare(
     plan: &JoinPlan,
-    channel: &ChildEnd,
+    (channel, handover): (&ChildEnd, Option<&Handover>),
     progress: &Progress,
     init: OwnedFd,
     console: Option<OwnedFd>,
@@ -94,6 +98,13 @@ fn prepare(
     progress.begin(Step::Scheduling);
     init::set_scheduling(wanted)?;
 
+    progress.begin(Step::Filter);
+    let load_at = |moment| {
+        let filter = plan.filter.as_ref();
+        filter::load_at(moment, filter, wanted, Some(channel), handover)
+    };
+    load_at(Moment::BeforeCredentials)?;
+
     progress.begin(Step::Credentials);
     if !plan.joins_user() {
         limits::apply(wanted, 0)?;
@@ -106,6 +117,9 @@ fn prepare(
     progress.begin(Step::Lookup);
     let program = exec::find(wanted, &root)?;
 
+    progress.begin(Step::WatchedFilter);
+    load_at(Moment::BeforeReady)?;
+
     progress.begin(Step::Commit);
     process::die_with_parent(false)?;
     channel.send(&ToParent::Ready)?;
@@ -114,8 +128,11 @@ fn prepare(
         other => return Err(out_of_order(&other, "Release")),
     }
 
-    progress.begin(Step::Exec);
+    progress.begin(Step::LastFilter);
     exec::seal(plan.preserved)?;
     signal::unblock_all().map_err(Error::from)?;
+    load_at(Moment::BeforeExec)?;
+    // From here to execve nothing may call the kernel: the filter answers for the program, not for us.
+    progress.begin(Step::Exec);
     Ok(program)
 }

@@ -7,6 +7,7 @@ mod copy_up;
 mod credentials;
 mod devices;
 mod exec;
+mod filter;
 mod hop;
 mod init;
 mod join;

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use corten_sys::{process, socket};
 
-use super::modules;
-use super::{LOCK_DEADLINE, inherited};
+use super::{LOCK_DEADLINE, filter, inherited, modules};
 use crate::bundle::Bundle;
 use crate::bundle::spec::Spec;
 use crate::cgroup::resources::Resources;
@@ -21,6 +20,7 @@ use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
 use crate::host;
 use crate::parent::{self, Init};
+use crate::plan::filter::Filter;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
 use crate::store::{self, Container, PidNamespace, Record, Reservation, Store};
@@ -105,11 +105,15 @@ pub(super) fn make(
     let paths = Paths::plan(wanted, args.id.as_str(), &layout, Path::new(""))?;
     let resources = linux.and_then(|linux| linux.resources.as_ref());
     let resources = Resources::plan(resources, &layout)?;
-    let mut plan = Plan::new(bundle, options(args, paths.clone()))?;
+    let filter = filter::compiled(store, &bundle.spec)?;
+    let mut plan = Plan::new(bundle, options(args, paths.clone(), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
 
     let record = intent(args, bundle, &plan, paths.clone());
     let reservation = store.reserve(record, &bundle.config)?;
+    if let Some(filter) = &plan.filter {
+        reservation.keep_filter(&filter.program.to_bytes())?;
+    }
     let cgroup = Cgroup::create(&paths, &resources)?;
     if cgroup.device_control() == DeviceControl::UserNamespace {
         log.warn("device rules are left to the user namespace that corten runs in");
@@ -143,7 +147,7 @@ pub(super) fn preserved(args: &CreateArgs) -> u32 {
     inherited::listening().saturating_add(args.preserve_fds)
 }
 
-fn options(args: &CreateArgs, cgroup: Paths) -> Options {
+fn options(args: &CreateArgs, cgroup: Paths, filter: Option<Filter>) -> Options {
     Options {
         id: args.id.as_str().to_owned(),
         pivot: if args.no_pivot {
@@ -159,6 +163,7 @@ fn options(args: &CreateArgs, cgroup: Paths) -> Options {
         preserved: preserved(args),
         env: inherited::environment(inherited::listening()),
         cgroup,
+        filter,
     }
 }
 

@@ -9,7 +9,7 @@ use corten_sys::signal::SignalFd;
 use corten_sys::socket;
 
 use super::create::write_pid_file;
-use super::modules;
+use super::{filter, modules, start};
 use crate::bundle;
 use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
 use crate::cgroup::{Cgroup, Paths};
@@ -33,7 +33,8 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
         process.console_size = process.console_size.take().or_else(console::callers_size);
     }
     let terminal = process.terminal;
-    let plan = plan(&config, &process, pointer, args)?;
+    let mut plan = plan(&config, &process, pointer, args)?;
+    plan.filter = filter::stored(&container, &config)?;
     if args.detach {
         let console = console_socket(terminal, args)?;
         let program = prepare(&container, &plan, args, console)?;
@@ -182,6 +183,7 @@ fn plan(
         process,
         keyring: Keyring::New,
         preserved: args.preserve_fds,
+        filter: None,
     })
 }
 
@@ -228,7 +230,7 @@ fn prepare(
         gate: None,
         console,
     };
-    let program = parent::join(plan, pidfd, resources)?;
+    let program = parent::join(plan, pidfd, resources, &start::state(container.record()))?;
     if let Some(path) = &args.pidfd_socket {
         let socket = socket::connect_stream(path).context("connect to the pidfd socket")?;
         socket::send_with(socket.as_fd(), b"pidfd", program.pidfd())

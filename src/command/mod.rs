@@ -6,6 +6,7 @@
 mod create;
 mod delete;
 mod exec;
+mod filter;
 mod inherited;
 mod kill;
 mod list;

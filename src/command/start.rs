@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
 use crate::plan::State;
 use crate::protocol::{ParentEnd, ToChild, ToParent, out_of_order};
-use crate::store::{Container, ContainerId, Status, Store};
+use crate::store::{Container, ContainerId, Record, Status, Store};
 
 /// Starts the container `id`.
 pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
@@ -41,16 +41,8 @@ pub(super) fn run_poststart(container: &Container, log: &Log) -> Result<()> {
     let Some(all) = config.hooks.filter(|hooks| !hooks.poststart.is_empty()) else {
         return Ok(());
     };
-    let record = container.record();
-    let state = State {
-        oci_version: &record.oci_version,
-        id: record.id.as_str(),
-        status: "running",
-        pid: record.init.as_ref().map(|init| init.pid),
-        bundle: &record.bundle,
-        annotations: &record.annotations,
-    };
-    let directory = fs::open_dir(&record.bundle).context("open the bundle")?;
+    let state = state(container.record());
+    let directory = fs::open_dir(state.bundle).context("open the bundle")?;
     let warn = |error: Error| log.warn(error);
     hooks::run_all(
         Point::Poststart,
@@ -60,6 +52,18 @@ pub(super) fn run_poststart(container: &Container, log: &Log) -> Result<()> {
         warn,
     );
     Ok(())
+}
+
+/// The state of a container that runs, for those who are told of it.
+pub(super) fn state(record: &Record) -> State<'_> {
+    State {
+        oci_version: &record.oci_version,
+        id: record.id.as_str(),
+        status: "running",
+        pid: record.init.as_ref().map(|init| init.pid),
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    }
 }
 
 /// Waits until init has become the program, or says why it has not.

@@ -9,6 +9,7 @@ mod idmap;
 mod namespaces;
 pub mod seal;
 mod sources;
+mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -21,11 +22,12 @@ use crate::child;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Point};
 use crate::limits;
-use crate::plan::Plan;
+use crate::plan::filter::Filter;
 use crate::plan::join::JoinPlan;
 use crate::plan::namespaces::{IdMaps, Way};
 use crate::plan::process::Process;
-use crate::protocol::{self, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order};
+use crate::plan::{Plan, State};
+use crate::protocol::{self, Handover, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order};
 
 /// What the runtime made before the clone, for init.
 pub struct Resources<'a> {
@@ -46,6 +48,8 @@ pub struct Init {
     pidfd: OwnedFd,
     channel: ParentEnd,
     progress: Progress,
+    /// Where its seccomp listener will be, if it has one.
+    handover: Option<Handover>,
 }
 
 /// Clones init and brings it to the point where only the user's program is missing.
@@ -68,6 +72,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
 
     signal::reset_ignored()?;
     let progress = Progress::new()?;
+    let handover = handover(plan.filter.as_ref())?;
     let (channel, childs_end) = protocol::pair()?;
     let entered = namespaces::enter(plan, joins)?;
     let create = match plan.namespaces.way {
@@ -89,6 +94,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
             console: resources.console,
             gate: resources.gate,
             hop: entered.hop,
+            handover: handover.as_ref(),
         })
     };
     drop((childs_end, tree, resources.gate, resources.console));
@@ -97,6 +103,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         pidfd,
         channel,
         progress,
+        handover,
     };
     entered.back.leave()?;
     if plan.namespaces.way == Way::Hop {
@@ -112,7 +119,9 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
     if plan.init_waits() {
         init.channel.send(&ToChild::Proceed)?;
     }
-    init.until_ready(Some(plan))?;
+    init.until_ready(Some(plan), plan.filter.as_ref(), &|pid| {
+        plan.state("creating", pid)
+    })?;
     Ok(init)
 }
 
@@ -121,10 +130,18 @@ const REMEDY: &str = "corten needs Linux 5.14, the privileges to make these name
 
 /// Clones a further process into the container of `init`, and brings it to the point where only the user's program is
 /// missing. Nobody may look into this process from here on, as its clone appears inside the container.
-pub fn join(plan: &JoinPlan, init: OwnedFd, resources: Resources<'_>) -> Result<Init> {
+///
+/// `state` is the container's, for the agent of its seccomp filter.
+pub fn join(
+    plan: &JoinPlan,
+    init: OwnedFd,
+    resources: Resources<'_>,
+    state: &State<'_>,
+) -> Result<Init> {
     process::forbid_tracing()?;
     signal::reset_ignored()?;
     let progress = Progress::new()?;
+    let handover = handover(plan.filter.as_ref())?;
     let (channel, childs_end) = protocol::pair()?;
     let back = namespaces::enter_pids(plan, init.as_fd())?;
     let cloned = process::clone(
@@ -142,6 +159,7 @@ pub fn join(plan: &JoinPlan, init: OwnedFd, resources: Resources<'_>) -> Result<
             progress: &progress,
             init,
             console: resources.console,
+            handover: handover.as_ref(),
         })
     };
     drop((childs_end, resources.console));
@@ -150,6 +168,7 @@ pub fn join(plan: &JoinPlan, init: OwnedFd, resources: Resources<'_>) -> Result<
         pidfd,
         channel,
         progress,
+        handover,
     };
     back.leave()?;
     (resources.join_v1)(pid)?;
@@ -158,8 +177,14 @@ pub fn join(plan: &JoinPlan, init: OwnedFd, resources: Resources<'_>) -> Result<
     }
     joined.admit(&plan.process, None)?;
     joined.channel.send(&ToChild::Proceed)?;
-    joined.until_ready(None)?;
+    joined.until_ready(None, plan.filter.as_ref(), &|_| state.clone())?;
     Ok(joined)
+}
+
+/// The page on which the process says the number of its listener.
+fn handover(filter: Option<&Filter>) -> Result<Option<Handover>> {
+    let listens = filter.is_some_and(|filter| filter.listener.is_some());
+    listens.then(Handover::new).transpose()
 }
 
 impl Init {
@@ -207,8 +232,13 @@ impl Init {
         Ok(())
     }
 
-    /// Answers init until it is ready.
-    fn until_ready(&self, plan: Option<&Plan>) -> Result<()> {
+    /// Answers init until it is ready. `state` is the container's, for a process of this pid.
+    fn until_ready<'a>(
+        &self,
+        plan: Option<&Plan>,
+        filter: Option<&Filter>,
+        state: &dyn Fn(i32) -> State<'a>,
+    ) -> Result<()> {
         loop {
             match (self.channel.receive()?, plan) {
                 (Some(ToParent::RunHooks), Some(plan)) => {
@@ -219,12 +249,28 @@ impl Init {
                     hooks::run(Point::CreateRuntime, second, &state, bundle.as_fd())?;
                     self.channel.send(&ToChild::HooksRan)?;
                 }
+                (Some(ToParent::Watch), _) => self.watch(filter, state(self.pid))?,
                 (Some(ToParent::Ready), _) => return Ok(()),
                 (Some(ToParent::Failed { error, .. }), _) => return Err(error),
                 (Some(other), _) => return Err(out_of_order(&other, "Ready")),
                 (None, _) => return Err(self.failure()),
             }
         }
+    }
+
+    /// Gives the agent the listener of the filter that is being loaded.
+    fn watch(&self, filter: Option<&Filter>, state: State<'_>) -> Result<()> {
+        let agent = filter.and_then(|filter| filter.listener.as_ref());
+        let (Some(agent), Some(handover)) = (agent, &self.handover) else {
+            return Err(out_of_order(&ToParent::Watch, "Ready"));
+        };
+        let listener = watch::fetch(handover, self.pidfd.as_fd(), &self.channel)?;
+        let Some(listener) = listener else {
+            // What it says instead is the next message.
+            return Ok(());
+        };
+        watch::tell(agent, &listener, self.pid, state)?;
+        self.channel.send(&ToChild::Watched)
     }
 
     /// Lets init go on: to the gate, or to its program. The caller has written down by now that it exists.

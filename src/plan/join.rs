@@ -5,6 +5,7 @@ use corten_sys::process::Namespaces as Kinds;
 
 use crate::bundle::spec::{Linux, LinuxNamespaceType};
 use crate::plan::Keyring;
+use crate::plan::filter::Filter;
 use crate::plan::process::Process;
 
 /// What will be done.
@@ -22,6 +23,8 @@ pub struct JoinPlan {
     pub keyring: Keyring,
     /// How many descriptors after the standard three the program has.
     pub preserved: u32,
+    /// The container's seccomp filter.
+    pub filter: Option<Filter>,
 }
 
 /// Whose PID namespace a container has.

@@ -5,6 +5,7 @@
 pub mod cgroup_paths;
 pub mod devices;
 pub mod filesystem;
+pub mod filter;
 pub mod join;
 pub mod mount_ids;
 pub mod mounts;
@@ -26,6 +27,7 @@ use crate::bundle::{Bundle, sysctl_path};
 use crate::error::{Error, Result};
 use cgroup_paths::Paths;
 use devices::{Devices, Making};
+use filter::Filter;
 use mount_ids::Users;
 use mounts::{Around, Mount, Source};
 use namespaces::Namespaces;
@@ -49,6 +51,8 @@ pub struct Options {
     pub env: Vec<String>,
     /// Where the container's cgroups are.
     pub cgroup: Paths,
+    /// The compiled seccomp filter.
+    pub filter: Option<Filter>,
 }
 
 /// Which session keyring init has.
@@ -105,6 +109,8 @@ pub struct Plan {
     pub preserved: u32,
     /// Where the container's cgroups are.
     pub cgroup: Paths,
+    /// The seccomp filter.
+    pub filter: Option<Filter>,
 }
 
 impl Plan {
@@ -153,6 +159,7 @@ impl Plan {
             keyring: options.keyring,
             preserved: options.preserved,
             cgroup: options.cgroup,
+            filter: options.filter,
             id: options.id,
             bundle: bundle.path.clone(),
             oci_version: spec.oci_version.clone(),

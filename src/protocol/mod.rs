@@ -11,6 +11,9 @@
 //!     │ prestart, createRuntime hooks            │ waits
 //!     ├──────────────── HooksRan ───────────────▶│ createContainer hooks, pivot_root, sysctls, masks, credentials,
 //!     │                                          │ for `create` the sweep of its descriptors
+//!     │◀──────────────── Watch ──────────────────┤ where an agent is asked: loads the filter
+//!     │ the listener to the agent                │ waits
+//!     ├─────────────── Watched ─────────────────▶│
 //!     │◀─────────────── Ready ───────────────────┤
 //!     │ commit the state record                  │ waits
 //!     ├──────────────── Release ────────────────▶│ `run`: startContainer hooks, execve
@@ -25,7 +28,7 @@
 
 mod step;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use corten_sys::shared::SharedNumber;
 use corten_sys::socket;
@@ -44,6 +47,8 @@ pub enum ToChild {
     Proceed,
     /// The hooks of the runtime's namespaces ran.
     HooksRan,
+    /// The agent has the listener.
+    Watched,
     /// The state record is on disk.
     Release,
     /// `start`: become the user's program.
@@ -55,6 +60,8 @@ pub enum ToChild {
 pub enum ToParent {
     /// Namespaces and mounts are there, pivot_root is still to come.
     RunHooks,
+    /// A filter that asks an agent is loaded next: look for its listener where [`Handover`] says.
+    Watch,
     /// All is set up; only the user's program is missing.
     Ready,
     /// To `start`: execve is next.
@@ -162,6 +169,29 @@ impl Progress {
     /// The step that was begun last.
     pub fn step(&self) -> Step {
         Step::from_number(self.0.get())
+    }
+}
+
+/// The number of the listener's descriptor in the child, which says it without a call: the filter that was just loaded
+/// may leave every call to an agent that the parent has yet to tell.
+#[derive(Debug)]
+pub struct Handover(SharedNumber);
+
+impl Handover {
+    /// Shared with the next clone.
+    pub fn new() -> Result<Self> {
+        Ok(Self(SharedNumber::new()?))
+    }
+
+    /// The child has `listener`. A listener is never one of the standard three: those are open.
+    pub fn publish(&self, listener: BorrowedFd<'_>) {
+        self.0.set(listener.as_raw_fd().unsigned_abs());
+    }
+
+    /// The number, once the child has said it.
+    pub fn number(&self) -> Option<RawFd> {
+        let number = RawFd::try_from(self.0.get()).ok();
+        number.filter(|&number| number != 0)
     }
 }
 

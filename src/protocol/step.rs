@@ -58,10 +58,14 @@ steps! {
     Labels => "set security labels",
     /// Scheduling, personality, I/O priority.
     Scheduling => "set scheduling",
+    /// The seccomp filter of a process that may gain privileges.
+    Filter => "load the seccomp filter",
     /// no_new_privs, capabilities, ids, working directory.
     Credentials => "set credentials",
     /// The program, looked up as the user.
     Lookup => "find the program",
+    /// The seccomp filter that asks an agent.
+    WatchedFilter => "load the watched seccomp filter",
     /// Descriptors closed.
     Sweep => "close descriptors",
     /// Waiting for the state record.
@@ -70,6 +74,8 @@ steps! {
     Gate => "wait for start",
     /// startContainer hooks.
     StartHooks => "run startContainer hooks",
+    /// The seccomp filter of a process that gains no privileges.
+    LastFilter => "load the seccomp filter at last",
     /// execve.
     Exec => "execute the program",
 }
@@ -151,6 +157,36 @@ pub const ORDER: &[Rule] = &[
         earlier: Step::Credentials,
         later: Step::Lookup,
         why: "a program that the user can't reach must not be found",
+    },
+    Rule {
+        earlier: Step::Filter,
+        later: Step::Credentials,
+        why: "without no_new_privs a filter needs CAP_SYS_ADMIN",
+    },
+    Rule {
+        earlier: Step::Credentials,
+        later: Step::WatchedFilter,
+        why: "it needs no_new_privs, and every call of ours after it would be the agent's to answer",
+    },
+    Rule {
+        earlier: Step::WatchedFilter,
+        later: Step::Commit,
+        why: "the runtime hands the listener to the agent, and after `create` there is no runtime",
+    },
+    Rule {
+        earlier: Step::WatchedFilter,
+        later: Step::Sweep,
+        why: "while init holds its own listener a call that nobody answers never ends, not even when the agent dies",
+    },
+    Rule {
+        earlier: Step::StartHooks,
+        later: Step::LastFilter,
+        why: "a profile has to allow what the program needs, not what hooks and the runtime need",
+    },
+    Rule {
+        earlier: Step::LastFilter,
+        later: Step::Exec,
+        why: "execve is then the only call of ours that the filter sees",
     },
     Rule {
         earlier: Step::Commit,

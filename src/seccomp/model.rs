@@ -2,9 +2,11 @@
 //! A profile as it is meant: actions with their data, conditions with typed operators. Pure data; every word of the
 //! spec's section on seccomp is in one of the tables here, and nowhere else.
 
+use std::path::PathBuf;
+
 use corten_sys::seccomp::Flags;
 
-use super::tables::arch::Arch;
+use super::tables::Arch;
 
 /// What happens to a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,4 +159,24 @@ pub struct Profile {
     pub architectures: Vec<Arch>,
     /// The rules, as listed.
     pub rules: Vec<Rule>,
+}
+
+/// The agent that decides about [`Action::Notify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its socket, absolute.
+    pub path: PathBuf,
+    /// What it is told besides the container's state.
+    pub metadata: String,
+}
+
+/// All that a container's document asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is to be compiled.
+    pub profile: Profile,
+    /// How it is loaded, the listener's flag left out.
+    pub flags: Flags,
+    /// Who is asked, where any rule asks.
+    pub listener: Option<Listener>,
 }

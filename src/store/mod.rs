@@ -6,8 +6,10 @@
 //!        ├ intent.json     what was about to be made, written before anything is; never changed
 //!        ├ state.json      what was made, with init; absent until the commit; replaced as a whole
 //!        ├ config.json     the bundle's, as it was at create
+//!        ├ seccomp.bpf     the compiled filter, where it has one (filters.rs)
 //!        └ gate            a listening seqpacket socket while the container waits for `start`
 //! <root>/.trash-ID/        a removed container whose files are being unlinked
+//! <root>/.seccomp/         compiled filters by content
 //! ```
 //!
 //! Runs in the runtime's own process with the caller's privileges; touches the host's own files below the root, never
@@ -15,6 +17,7 @@
 
 mod container;
 mod file;
+mod filters;
 mod id;
 mod init;
 mod record;

@@ -198,13 +198,17 @@ fn version(bytes: &[u8]) -> Option<u32> {
 
 const SEAL_LEN: usize = r#","checksum":""#.len() + 16 + "\"}\n".len();
 
-/// The last member and the end of the object. FNV-1a: every step is a bijection of its state, so that one changed byte
-/// always shows; it guards against accidents, not against whoever may write here.
+/// The last member and the end of the object.
 fn seal(body: &[u8]) -> String {
-    let sum = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+    format!(",\"checksum\":\"{:016x}\"}}\n", sum(body))
+}
+
+/// FNV-1a: every step is a bijection of its state, so that one changed byte always shows; it guards against accidents,
+/// not against whoever may write here.
+pub(super) fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!(",\"checksum\":\"{sum:016x}\"}}\n")
+    })
 }
 
 #[cfg(test)]

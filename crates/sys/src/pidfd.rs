@@ -3,7 +3,7 @@
 //!
 //! Any process, no privileges. Called by whoever writes down a process and recognises it later.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use crate::{Call, Result};
 
@@ -18,6 +18,12 @@ pub fn inode(pidfd: BorrowedFd<'_>) -> Result<Option<u64>> {
     }
     let stat = rustix::fs::fstat(pidfd).call("fstat", || "of a pidfd".into())?;
     Ok(Some(stat.st_ino))
+}
+
+/// A copy of descriptor `number` of the process behind `pidfd` (pidfd_getfd(2), Linux 5.6). Needs the right to trace it.
+pub fn copy_descriptor(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    rustix::process::pidfd_getfd(pidfd, number, flags).call("pidfd_getfd", || number.to_string())
 }
 
 #[cfg(test)]

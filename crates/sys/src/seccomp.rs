@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Filters on the calling thread's system calls, by seccomp(2) itself: load one, and ask what the kernel knows.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::error::{Call, Errno, Error, Result};
+use crate::error::{Errno, Error, Result};
 
 const SECCOMP_SET_MODE_FILTER: u32 = 1;
 const SECCOMP_GET_ACTION_AVAIL: u32 = 2;
@@ -139,15 +139,80 @@ pub fn knows_action(action: u32) -> Result<bool> {
     }
 }
 
-/// A copy of descriptor `number` of the process behind `pidfd` (pidfd_getfd(2)); `None` while it has none of that
-/// number. Needs the right to trace that process.
-pub fn descriptor_of(pidfd: std::os::fd::BorrowedFd<'_>, number: RawFd) -> Result<Option<OwnedFd>> {
-    match rustix::process::pidfd_getfd(pidfd, number, rustix::process::PidfdGetfdFlags::empty()) {
-        Ok(copy) => Ok(Some(copy)),
-        Err(Errno::BADF) => Ok(None),
-        Err(errno) => Err(errno).call("pidfd_getfd", || number.to_string()),
+/// SECCOMP_IOCTL_NOTIF_RECV and SECCOMP_IOCTL_NOTIF_SEND (linux/seccomp.h): `_IOWR('!', 0, 80 bytes)`, `(1, 24 bytes)`.
+const NOTIF_RECV: libc::Ioctl = 0xc050_2100_u32 as libc::Ioctl;
+const NOTIF_SEND: libc::Ioctl = 0xc018_2101_u32 as libc::Ioctl;
+
+/// A call that waits for an answer (`struct seccomp_notif`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Notification {
+    /// Names this very call.
+    pub id: u64,
+    /// Who makes it, in the reader's PID namespace.
+    pub pid: u32,
+    flags: u32,
+    /// Its number.
+    pub number: i32,
+    /// AUDIT_ARCH_…
+    pub arch: u32,
+    instruction_pointer: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+}
+
+/// What becomes of it (`struct seccomp_notif_resp`).
+#[repr(C)]
+struct Response {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+/// What an agent answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The call is made after all (SECCOMP_USER_NOTIF_FLAG_CONTINUE, Linux 5.5).
+    Continue,
+    /// It fails with this errno.
+    Fail(Errno),
+}
+
+/// Waits for the next call on `listener`.
+pub fn next_notification(listener: BorrowedFd<'_>) -> Result<Notification> {
+    let mut notification = Notification::default();
+    // SAFETY: the kernel reads the structure, which must be zeroed and is, and writes it; its size is the one that the
+    // number of the ioctl names (asserted below). `listener` is borrowed, hence open.
+    let answer = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut notification) };
+    match answer {
+        0 => Ok(notification),
+        _ => Err(Error::last("ioctl", "SECCOMP_IOCTL_NOTIF_RECV")),
     }
 }
+
+/// Answers the call `id`.
+pub fn answer_notification(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> Result<()> {
+    let (error, flags) = match answer {
+        Answer::Continue => (0, 1),
+        Answer::Fail(errno) => (-errno.raw_os_error(), 0),
+    };
+    let mut response = Response {
+        id,
+        value: 0,
+        error,
+        flags,
+    };
+    // SAFETY: the kernel reads the structure and writes nothing; its size is the one that the number of the ioctl names
+    // (asserted below). `listener` is borrowed, hence open.
+    let answer = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw mut response) };
+    match answer {
+        0 => Ok(()),
+        _ => Err(Error::last("ioctl", "SECCOMP_IOCTL_NOTIF_SEND")),
+    }
+}
+
+const _: () = assert!(size_of::<Notification>() == 80 && size_of::<Response>() == 24);
 
 #[cfg(test)]
 mod tests {

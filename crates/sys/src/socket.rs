@@ -99,11 +99,11 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
         .map(drop)
 }
 
-/// Sends `bytes` with the descriptor `fd`.
+/// Sends `bytes` with the descriptor `fd`, which travels with the first of them.
 pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let fds = [fd];
-    rustix::io::retry_on_intr(|| {
+    let mut sent = rustix::io::retry_on_intr(|| {
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&fds));
         rustix::net::sendmsg(
@@ -115,8 +115,14 @@ pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Re
     })
     .call("sendmsg", || {
         format!("{} bytes and a descriptor", bytes.len())
-    })
-    .map(drop)
+    })?;
+    // A stream takes what it has room for.
+    while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+        let flags = SendFlags::NOSIGNAL;
+        sent += rustix::io::retry_on_intr(|| rustix::net::send(socket, rest, flags))
+            .call("sendto", || format!("{} bytes", rest.len()))?;
+    }
+    Ok(())
 }
 
 /// One message: its bytes (none at the end of the connection) and the descriptor that came with it.

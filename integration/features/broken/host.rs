@@ -302,8 +302,53 @@ pub const CASES: &[Case] = &[
     ),
     ("resources wrong type", Set("/linux/resources", "[]")),
     (
-        "seccomp not yet",
-        Set("/linux/seccomp", "{\"defaultAction\": \"SCMP_ACT_ALLOW\"}"),
+        "seccomp with an errno for an action without one",
+        Set(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"defaultErrnoRet\": 1}",
+        ),
+    ),
+    (
+        "seccomp with an unknown architecture",
+        Set(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"architectures\": [\"SCMP_ARCH_Z80\"]}",
+        ),
+    ),
+    (
+        "seccomp with an unknown flag",
+        Set(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"flags\": [\"SECCOMP_FILTER_FLAG_NONE\"]}",
+        ),
+    ),
+    (
+        "seccomp with a seventh argument",
+        Set(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"syscalls\": [{\"names\": [\"read\"], \"action\": \"SCMP_ACT_KILL\", \"args\": [{\"index\": 6, \"value\": 0, \"op\": \"SCMP_CMP_EQ\"}]}]}",
+        ),
+    ),
+    (
+        "seccomp that asks nobody",
+        Set(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"syscalls\": [{\"names\": [\"read\"], \"action\": \"SCMP_ACT_NOTIFY\"}]}",
+        ),
+    ),
+    (
+        "seccomp that asks about everything",
+        Set(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_NOTIFY\", \"listenerPath\": \"/run/agent\"}",
+        ),
+    ),
+    (
+        "seccomp whose agent is not there",
+        Set(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"listenerPath\": \"/nowhere/agent\", \"syscalls\": [{\"names\": [\"mkdir\"], \"action\": \"SCMP_ACT_NOTIFY\"}]}",
+        ),
     ),
     (
         "seccomp with an unknown action",

@@ -12,6 +12,7 @@ pub mod process;
 pub mod resources;
 pub mod root;
 pub mod schedule;
+pub mod seccomp;
 pub mod sysctl;
 
 use super::finding::Report;

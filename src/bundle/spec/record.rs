@@ -154,6 +154,8 @@ impl Value for i32 {}
 impl Value for u64 {}
 impl Value for u32 {}
 impl Value for u16 {}
+/// A list that is there and empty is not the same as none, where the field says so.
+impl<T> Value for Vec<T> {}
 
 impl Value for String {
     fn says_nothing(&self) -> bool {

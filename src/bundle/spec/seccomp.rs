@@ -18,9 +18,9 @@ pub struct LinuxSeccomp {
     /// `SCMP_ARCH_…`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
-    /// `SECCOMP_FILTER_FLAG_…`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
+    /// `SECCOMP_FILTER_FLAG_…`; none at all and an empty list are not the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<String>>,
     /// The agent's socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener_path: Option<String>,

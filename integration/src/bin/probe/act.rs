@@ -44,6 +44,16 @@ fn attempt(name: &str, args: &[&str]) -> Option<Value> {
         ("sethostname", [host]) => unit(
             Ok(rustix::system::sethostname(host.as_bytes())).and_then(|r| r.map_err(Into::into)),
         ),
+        ("socket", [family]) => unit(socket(family)),
+        ("unshare-user", []) => unit(
+            corten_sys::process::unshare(corten_sys::process::Namespaces::USER)
+                .map_err(|error| io::Error::from_raw_os_error(error.errno().raw_os_error())),
+        ),
+        ("thread", []) => unit(
+            std::thread::Builder::new()
+                .spawn(|| ())
+                .map(|thread| thread.join().map(drop).unwrap_or_default()),
+        ),
         ("umount", [target]) => unit(
             rustix::mount::unmount(*target, rustix::mount::UnmountFlags::DETACH)
                 .map_err(Into::into),
@@ -144,6 +154,14 @@ fn mount(source: &str, target: &str, kind: &str) -> io::Result<()> {
 fn remount_rw(target: &str) -> io::Result<()> {
     use rustix::mount::{MountFlags, mount_remount};
     mount_remount(target, MountFlags::BIND, "").map_err(Into::into)
+}
+
+fn socket(family: &str) -> io::Result<()> {
+    let family = family.parse().map_err(io::Error::other)?;
+    let family = rustix::net::AddressFamily::from_raw(family);
+    let kind = rustix::net::SocketType::from_raw(5); // SOCK_SEQPACKET: AF_ALG's, and known to the others
+    rustix::net::socket(family, kind, None)?;
+    Ok(())
 }
 
 fn open(path: &str, how: &str) -> io::Result<()> {

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The seccomp agent: it is told of the container and given the listener, while the process that loaded the filter waits.
+//! Runs in the runtime, with the caller's privileges. Called by `parent/mod.rs`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use corten_sys::{pidfd, signal, socket};
+use serde::Serialize;
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::State;
+use crate::protocol::{Handover, ParentEnd};
+use crate::seccomp::model::Listener;
+
+/// How long the process may take from saying that it loads the filter to having it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often its word is looked for. It can make no call to say it: any may be the agent's to answer.
+const PACE: Duration = Duration::from_millis(1);
+
+/// What the agent is told (runtime-spec, config-linux.md, The Container Process State).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessState<'a> {
+    oci_version: &'a str,
+    fds: [&'static str; 1],
+    pid: i32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    metadata: &'a str,
+    state: State<'a>,
+}
+
+/// The listener of the process behind `pidfd`; `None` when that one has something else to say first, or is gone.
+pub fn fetch(
+    handover: &Handover,
+    process: BorrowedFd<'_>,
+    channel: &ParentEnd,
+) -> Result<Option<OwnedFd>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(number) = handover.number() {
+            let copy = pidfd::copy_descriptor(process, number);
+            return copy.map(Some).context("take the seccomp listener");
+        }
+        if signal::wait_readable(&[channel.as_fd(), process], Some(PACE))?.is_some() {
+            return Ok(None);
+        }
+        if Instant::now() > end {
+            let text = "waited ten seconds in vain for the seccomp filter to be loaded";
+            return Err(Error::new(Kind::System, text));
+        }
+    }
+}
+
+/// Tells the agent of process `pid` of the container in `state`, with its listener.
+pub fn tell(agent: &Listener, listener: &OwnedFd, pid: i32, state: State<'_>) -> Result<()> {
+    let text = ProcessState {
+        oci_version: state.oci_version,
+        fds: ["seccompFd"],
+        pid,
+        metadata: &agent.metadata,
+        state,
+    };
+    let text = serde_json::to_vec(&text)
+        .map_err(|error| Error::new(Kind::System, format!("write the state: {error}")))?;
+    let told = socket::connect_stream(&agent.path)
+        .and_then(|socket| socket::send_with(socket.as_fd(), &text, listener.as_fd()));
+    told.context("give the seccomp listener to the agent")
+        .at(|| "/linux/seccomp/listenerPath".to_owned())
+        .remedy("the agent has to listen on that stream socket before the container is made")
+}
