@@ -1521,27 +1521,125 @@ fn user_namespaces() {
     );
 }
 
-/// Rules about fields that are refused as a whole for now; each is broken behind that.
-fn hidden_cases() -> Vec<Case> {
-    vec![(
-        "/process/execCPUAffinity",
-        json!({"initial": "x"}),
-        "/process/execCPUAffinity/initial",
-        "`x` is no list of numbers and ranges like 0-3,7",
-    )]
+#[test]
+fn placement() {
+    check(&placement_cases());
 }
 
-#[test]
-fn rules_behind_what_is_not_supported_yet() {
-    for (set, value, pointer, message) in hidden_cases() {
-        let found = findings(&changed(set, &value));
-        assert_eq!(found[0].severity, Severity::Unsupported, "{set}");
-        let wanted = format!("{pointer}: {message}");
-        assert!(
-            found.iter().any(|one| one.warning() == wanted),
-            "{set}: {found:#?}"
-        );
-    }
+/// CPUs of exec, and memory nodes.
+fn placement_cases() -> Vec<Case> {
+    let policy = |mode: &str, nodes: &str, flags: &[&str]| json!({"mode": mode, "nodes": nodes, "flags": flags});
+    let (cpus, memory) = ("/process/execCPUAffinity", "/linux/memoryPolicy");
+    vec![
+        (
+            cpus,
+            json!({"initial": "x"}),
+            "/process/execCPUAffinity/initial",
+            "`x` is no list of numbers and ranges like 0-3,7",
+        ),
+        (
+            cpus,
+            json!({"final": "1,"}),
+            "/process/execCPUAffinity/final",
+            "`1,` is no list of numbers and ranges like 0-3,7",
+        ),
+        (
+            cpus,
+            json!({"final": "0-8192"}),
+            "/process/execCPUAffinity/final",
+            "8192 is too high: Linux counts from 0 to 8191",
+        ),
+        (cpus, json!({"initial": "0-3,7", "final": ""}), "", ""),
+        (cpus, json!({"initial": "0 , 2-2"}), "", ""),
+        (
+            memory,
+            json!({"nodes": "0"}),
+            "/linux/memoryPolicy/mode",
+            "the mode is missing",
+        ),
+        (
+            memory,
+            policy("BIND", "0", &[]),
+            "/linux/memoryPolicy/mode",
+            "`BIND` is no mode of a memory policy",
+        ),
+        (
+            memory,
+            policy("MPOL_DEFAULT", "0", &[]),
+            "/linux/memoryPolicy/nodes",
+            "MPOL_DEFAULT takes no nodes",
+        ),
+        (
+            memory,
+            policy("MPOL_LOCAL", "0", &[]),
+            "/linux/memoryPolicy/nodes",
+            "MPOL_LOCAL takes no nodes",
+        ),
+        (
+            memory,
+            policy("MPOL_BIND", "", &[]),
+            "/linux/memoryPolicy/nodes",
+            "MPOL_BIND needs nodes",
+        ),
+        (
+            memory,
+            policy("MPOL_WEIGHTED_INTERLEAVE", "", &[]),
+            "/linux/memoryPolicy/nodes",
+            "MPOL_WEIGHTED_INTERLEAVE needs nodes",
+        ),
+        (
+            memory,
+            policy("MPOL_BIND", "1-0", &[]),
+            "/linux/memoryPolicy/nodes",
+            "`1-0` is no list of numbers and ranges like 0-3,7",
+        ),
+        (
+            memory,
+            policy("MPOL_BIND", "0-1024", &[]),
+            "/linux/memoryPolicy/nodes",
+            "1024 is too high: Linux counts from 0 to 1023",
+        ),
+        (
+            memory,
+            policy("MPOL_BIND", "0", &["MPOL_F_STATIC_NODES", "X"]),
+            "/linux/memoryPolicy/flags/1",
+            "`X` is no flag of a memory policy",
+        ),
+        (
+            memory,
+            policy(
+                "MPOL_BIND",
+                "0",
+                &["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"],
+            ),
+            "/linux/memoryPolicy/flags/1",
+            "nodes are either relative or static",
+        ),
+        (
+            memory,
+            policy("MPOL_PREFERRED", "", &["MPOL_F_STATIC_NODES"]),
+            "/linux/memoryPolicy/flags/0",
+            "MPOL_F_STATIC_NODES is about nodes, and there are none",
+        ),
+        (
+            memory,
+            policy("MPOL_INTERLEAVE", "0", &["MPOL_F_NUMA_BALANCING"]),
+            "/linux/memoryPolicy/flags/0",
+            "MPOL_INTERLEAVE knows no MPOL_F_NUMA_BALANCING, MPOL_BIND and MPOL_PREFERRED_MANY do",
+        ),
+        (memory, policy("MPOL_DEFAULT", "", &[]), "", ""),
+        (memory, policy("MPOL_PREFERRED", "", &[]), "", ""),
+        (
+            memory,
+            policy(
+                "MPOL_BIND",
+                "0,2-3",
+                &["MPOL_F_STATIC_NODES", "MPOL_F_NUMA_BALANCING"],
+            ),
+            "",
+            "",
+        ),
+    ]
 }
 
 #[test]
@@ -1554,7 +1652,7 @@ fn every_rule_is_broken_by_some_case() {
         seccomp_cases(),
         sysctl_cases(),
         resource_cases(),
-        hidden_cases(),
+        placement_cases(),
     ]
     .concat()
     .iter()

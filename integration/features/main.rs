@@ -27,6 +27,7 @@ mod paths;
 mod process;
 mod races;
 mod run;
+mod scheduling;
 mod seccomp;
 mod snapshot;
 mod sysctl;

@@ -6,6 +6,7 @@
 //! types against the table of rules (`validate.rs`). `create` takes the first fault, [`check_all`] shows them all.
 
 pub mod finding;
+pub mod list;
 pub mod names;
 mod parse;
 mod rules;

@@ -89,6 +89,33 @@ pub const SCHEDULER_FLAGS: [&str; 7] = [
     "SCHED_FLAG_UTIL_CLAMP_MAX",
 ];
 
+/// The modes of `linux.memoryPolicy`, at the index that is their number (linux/mempolicy.h).
+pub const MEMORY_POLICIES: [&str; 7] = [
+    "MPOL_DEFAULT",
+    "MPOL_PREFERRED",
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+];
+
+/// The flags of `linux.memoryPolicy`, from the lowest bit on.
+pub const MEMORY_POLICY_FLAGS: [&str; 3] = [
+    "MPOL_F_NUMA_BALANCING",
+    "MPOL_F_RELATIVE_NODES",
+    "MPOL_F_STATIC_NODES",
+];
+
+/// The bit of the first of them.
+const MPOL_F_NUMA_BALANCING: u32 = 13;
+
+/// How many memory nodes a kernel can have (CONFIG_NODES_SHIFT is 10 at most).
+pub const MEMORY_NODES: u32 = 1024;
+
+/// How many CPUs a kernel can have (CONFIG_NR_CPUS is 8192 at most).
+pub const CPUS: u32 = 8192;
+
 /// A capability's number.
 pub fn capability(name: &str) -> Option<u8> {
     index(&CAPABILITIES, name)
@@ -102,6 +129,16 @@ pub fn rlimit(name: &str) -> Option<u8> {
 /// The bit of a scheduler's flag.
 pub fn scheduler_flag(name: &str) -> Option<u64> {
     index(&SCHEDULER_FLAGS, name).map(|bit| 1 << bit)
+}
+
+/// The number of a memory policy's mode.
+pub fn memory_policy(name: &str) -> Option<u32> {
+    index(&MEMORY_POLICIES, name).map(u32::from)
+}
+
+/// The bit of a memory policy's flag.
+pub fn memory_policy_flag(name: &str) -> Option<u32> {
+    index(&MEMORY_POLICY_FLAGS, name).map(|bit| 1 << (MPOL_F_NUMA_BALANCING + u32::from(bit)))
 }
 
 fn index(names: &[&str], name: &str) -> Option<u8> {
@@ -140,5 +177,10 @@ mod tests {
         assert_eq!(scheduler_flag("SCHED_FLAG_RESET_ON_FORK"), Some(0x01));
         assert_eq!(scheduler_flag("SCHED_FLAG_UTIL_CLAMP_MAX"), Some(0x40));
         assert_eq!(scheduler_flag("SCHED_RESET_ON_FORK"), None);
+        assert_eq!(memory_policy("MPOL_DEFAULT"), Some(0));
+        assert_eq!(memory_policy("MPOL_WEIGHTED_INTERLEAVE"), Some(6));
+        assert_eq!(memory_policy("BIND"), None);
+        assert_eq!(memory_policy_flag("MPOL_F_NUMA_BALANCING"), Some(0x2000));
+        assert_eq!(memory_policy_flag("MPOL_F_STATIC_NODES"), Some(0x8000));
     }
 }

@@ -119,10 +119,9 @@ static PROCESS_FIELDS: &[Field] = &[
     yes("scheduler", Object(SCHEDULER)),
     yes("selinuxLabel", Text),
     yes("ioPriority", Object(IO_PRIORITY)),
-    refused(
+    yes(
         "execCPUAffinity",
         Object(&[yes("initial", Text), yes("final", Text)]),
-        "the CPU affinity of exec is not supported yet",
     ),
 ];
 
@@ -227,11 +226,7 @@ static LINUX: &[Field] = &[
         Object(INTEL_RDT),
         "resctrl is not supported yet",
     ),
-    refused(
-        "memoryPolicy",
-        Object(MEMORY_POLICY),
-        "NUMA memory policies are not supported yet",
-    ),
+    yes("memoryPolicy", Object(MEMORY_POLICY)),
     yes("personality", Object(PERSONALITY)),
     yes(
         "timeOffsets",

@@ -349,10 +349,8 @@ fn only_these_fields_are_refused_or_ignored() {
     supported(&support::CONFIG, "", &mut all);
     let wanted = [
         "/linux/intelRdt",
-        "/linux/memoryPolicy",
         "/linux/netDevices",
         "/process/commandLine",
-        "/process/execCPUAffinity",
         "/process/user/username",
         "/solaris",
         "/vm",

@@ -5,8 +5,8 @@
 
 use super::finding::Report;
 use super::rules::{
-    devices, hooks, idmaps, lsm, mounts, namespaces, process, resources, root, schedule, seccomp,
-    sysctl,
+    devices, hooks, idmaps, lsm, memory_policy, mounts, namespaces, process, resources, root,
+    schedule, seccomp, sysctl,
 };
 use super::spec::{Process, Spec};
 
@@ -380,6 +380,12 @@ pub static REST_RULES: &[Rule<Spec>] = &[
         "config-linux.md#mount-label",
         "a label is user:role:type, with or without a level",
         lsm::mount_label,
+    ),
+    rule(
+        "/linux/memoryPolicy",
+        "config-linux.md#memory-policy",
+        "mode and flags are known, and fit each other and the nodes",
+        memory_policy::check,
     ),
     rule(
         "/linux/personality/flags",

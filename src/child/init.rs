@@ -13,12 +13,11 @@ use corten_sys::{fs, net, signal};
 use super::exec::{self, Gate};
 use super::masks::Masks;
 use super::paths::RootFd;
-use super::{credentials, devices, filter, hop, kernel, mounts, rootfs, terminal};
+use super::{credentials, devices, filter, hop, kernel, mounts, rootfs, scheduling, terminal};
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
 use crate::limits;
 use crate::plan::filter::Moment;
-use crate::plan::process::Process;
 use crate::plan::{Keyring, Plan};
 use crate::protocol::{ChildEnd, Handover, Progress, Step, ToChild, ToParent, out_of_order};
 
@@ -247,7 +246,7 @@ fn give_up_privileges(
     kernel::set_labels(wanted)?;
 
     progress.begin(Step::Scheduling);
-    set_scheduling(wanted)?;
+    scheduling::set(wanted, None, plan.memory_policy.as_ref())?;
     if let Some(persona) = plan.personality {
         process::set_personality(persona).at(|| "/linux/personality".to_owned())?;
     }
@@ -274,17 +273,6 @@ fn give_up_privileges(
     progress.begin(Step::WatchedFilter);
     load_at(Moment::BeforeReady)?;
     Ok(program)
-}
-
-/// Scheduling attributes and I/O priority.
-pub(super) fn set_scheduling(wanted: &Process) -> Result<()> {
-    if let Some(scheduling) = wanted.scheduling {
-        process::set_scheduling(scheduling).at(|| format!("{}/scheduler", wanted.pointer))?;
-    }
-    if let Some((class, level)) = wanted.io_priority {
-        process::set_io_priority(class, level).at(|| format!("{}/ioPriority", wanted.pointer))?;
-    }
-    Ok(())
 }
 
 /// After the last privilege: descriptors, the gate, startContainer hooks, execve. `reply` becomes `start`'s connection.

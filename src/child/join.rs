@@ -11,7 +11,7 @@ use std::path::Path;
 use corten_sys::{fs, process, signal};
 
 use super::paths::RootFd;
-use super::{credentials, exec, filter, init, kernel, terminal};
+use super::{credentials, exec, filter, init, kernel, scheduling, terminal};
 use crate::error::{Context, Error, Result};
 use crate::limits;
 use crate::plan::filter::Moment;
@@ -96,7 +96,8 @@ fn prepare(
     kernel::set_labels(wanted)?;
 
     progress.begin(Step::Scheduling);
-    init::set_scheduling(wanted)?;
+    let affinity = wanted.affinity.last.as_deref();
+    scheduling::set(wanted, affinity, plan.memory_policy.as_ref())?;
 
     progress.begin(Step::Filter);
     let load_at = |moment| {

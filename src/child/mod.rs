@@ -16,6 +16,7 @@ mod masks;
 mod mounts;
 mod paths;
 mod rootfs;
+mod scheduling;
 mod target;
 mod terminal;
 

@@ -19,6 +19,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::host;
 use crate::parent::{self, Init, console};
 use crate::plan::join::{self, JoinPlan};
+use crate::plan::scheduling::MemoryPolicy;
 use crate::plan::{self, Keyring};
 use crate::store::{Container, Status, Store};
 
@@ -180,11 +181,17 @@ fn plan(
         id: args.id.as_str().to_owned(),
         namespaces,
         pids,
+        memory_policy: memory_policy(config)?,
         process,
         keyring: Keyring::New,
         preserved: args.preserve_fds,
         filter: None,
     })
+}
+
+fn memory_policy(config: &Spec) -> Result<Option<MemoryPolicy>> {
+    let linux = config.linux.as_ref();
+    linux.map_or(Ok(None), plan::scheduling::memory_policy)
 }
 
 fn console_socket(terminal: bool, args: &ExecArgs) -> Result<Option<OwnedFd>> {

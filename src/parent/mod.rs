@@ -143,6 +143,12 @@ pub fn join(
     let progress = Progress::new()?;
     let handover = handover(plan.filter.as_ref())?;
     let (channel, childs_end) = protocol::pair()?;
+    if let Some(cpus) = &plan.process.affinity.initial {
+        // The clone is born in the container's cgroup: what it does before that, this process does.
+        process::set_affinity(cpus)
+            .at(|| format!("{}/execCPUAffinity/initial", plan.process.pointer))
+            .remedy("name CPUs that are online and that corten itself may use")?;
+    }
     let back = namespaces::enter_pids(plan, init.as_fd())?;
     let cloned = process::clone(
         process::Namespaces::empty(),

@@ -7,6 +7,7 @@ use crate::bundle::spec::{Linux, LinuxNamespaceType};
 use crate::plan::Keyring;
 use crate::plan::filter::Filter;
 use crate::plan::process::Process;
+use crate::plan::scheduling::MemoryPolicy;
 
 /// What will be done.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct JoinPlan {
     pub namespaces: Kinds,
     /// Whether init has a PID namespace that is not the runtime's.
     pub pids: Pids,
+    /// NUMA placement, as init's.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The process.
     pub process: Process,
     /// The session keyring.

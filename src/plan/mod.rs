@@ -13,7 +13,7 @@ pub mod namespaces;
 pub mod options;
 pub mod process;
 pub mod rootfs;
-mod scheduling;
+pub mod scheduling;
 mod state;
 
 use std::collections::BTreeMap;
@@ -34,6 +34,7 @@ use namespaces::Namespaces;
 use options::SourceLink;
 use process::Process;
 use rootfs::{Pivot, Rootfs};
+use scheduling::MemoryPolicy;
 pub use state::State;
 
 /// What the command line adds to config.json.
@@ -97,6 +98,8 @@ pub struct Plan {
     pub domainname: Option<String>,
     /// Kernel parameters: (path below /proc/sys, value, name in config.json).
     pub sysctls: Vec<(String, String, String)>,
+    /// NUMA placement.
+    pub memory_policy: Option<MemoryPolicy>,
     /// Execution domain.
     pub personality: Option<u32>,
     /// The process.
@@ -153,6 +156,7 @@ impl Plan {
             hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
             domainname: spec.domainname.clone().filter(|name| !name.is_empty()),
             sysctls: linux.sysctl.iter().map(sysctl).collect::<Result<_>>()?,
+            memory_policy: scheduling::memory_policy(linux)?,
             personality: personality(linux),
             process,
             hooks: spec.hooks.clone().unwrap_or_default(),

@@ -9,7 +9,7 @@ use corten_sys::process::Scheduling;
 
 use crate::bundle::{names, spec};
 use crate::error::{Error, Result};
-use crate::plan::scheduling;
+use crate::plan::scheduling::{self, Affinity};
 
 /// A process to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Process {
     pub terminal: Option<Terminal>,
     /// Scheduling attributes.
     pub scheduling: Option<Scheduling>,
+    /// The CPUs of the process, if it is `exec`'s.
+    pub affinity: Affinity,
     /// I/O priority: (class, level).
     pub io_priority: Option<(u32, u32)>,
     /// Where messages point to: empty for config.json's process, which is at `/process` there.
@@ -112,6 +114,7 @@ pub fn plan(process: &spec::Process, pointer: &'static str) -> Result<Process> {
         terminal: process.terminal.then(|| Terminal {
             size: size.map(|size| (cells(size.height), cells(size.width))),
         }),
+        affinity: scheduling::affinity(process, pointer)?,
         scheduling: scheduling::attributes(process, pointer)?,
         io_priority: scheduling::io_priority(process, pointer)?,
         pointer,

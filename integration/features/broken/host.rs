@@ -362,6 +362,63 @@ pub const CASES: &[Case] = &[
         ),
     ),
     (
+        "memory policy without a mode",
+        Set("/linux/memoryPolicy", "{\"nodes\": \"0\"}"),
+    ),
+    (
+        "memory policy of an unknown mode",
+        Set(
+            "/linux/memoryPolicy",
+            "{\"mode\": \"BIND\", \"nodes\": \"0\"}",
+        ),
+    ),
+    (
+        "memory policy without nodes",
+        Set("/linux/memoryPolicy", "{\"mode\": \"MPOL_BIND\"}"),
+    ),
+    (
+        "memory policy with nodes that it takes none of",
+        Set(
+            "/linux/memoryPolicy",
+            "{\"mode\": \"MPOL_DEFAULT\", \"nodes\": \"0-7\"}",
+        ),
+    ),
+    (
+        "memory policy with a node beyond the kernel's",
+        Set(
+            "/linux/memoryPolicy",
+            "{\"mode\": \"MPOL_BIND\", \"nodes\": \"0-9876\"}",
+        ),
+    ),
+    (
+        "memory policy with a node beyond the machine's",
+        Set(
+            "/linux/memoryPolicy",
+            "{\"mode\": \"MPOL_BIND\", \"nodes\": \"1023\"}",
+        ),
+    ),
+    (
+        "memory policy with an unknown flag",
+        Set(
+            "/linux/memoryPolicy",
+            "{\"mode\": \"MPOL_BIND\", \"nodes\": \"0\", \"flags\": [\"X\"]}",
+        ),
+    ),
+    (
+        "memory policy with flags at odds",
+        Set(
+            "/linux/memoryPolicy",
+            "{\"mode\": \"MPOL_BIND\", \"nodes\": \"0\", \"flags\": [\"MPOL_F_STATIC_NODES\", \"MPOL_F_RELATIVE_NODES\"]}",
+        ),
+    ),
+    (
+        "personality with a flag",
+        Set(
+            "/linux/personality",
+            "{\"domain\": \"LINUX\", \"flags\": [\"ADDR_NO_RANDOMIZE\"]}",
+        ),
+    ),
+    (
         "personality unknown",
         Set("/linux/personality", "{\"domain\": \"CP/M\"}"),
     ),

@@ -153,6 +153,46 @@ pub const CASES: &[Case] = &[
         Set("/process/scheduler", "{\"policy\": \"SCHED_SOON\"}"),
     ),
     (
+        "cpus of exec are no list",
+        Set("/process/execCPUAffinity", "{\"final\": \"0-\"}"),
+    ),
+    (
+        "cpus of exec beyond the kernel's",
+        Set("/process/execCPUAffinity", "{\"initial\": \"0-8192\"}"),
+    ),
+    (
+        "scheduler with a nice value out of range",
+        Set(
+            "/process/scheduler",
+            "{\"policy\": \"SCHED_OTHER\", \"nice\": 20}",
+        ),
+    ),
+    (
+        "scheduler without a priority",
+        Set("/process/scheduler", "{\"policy\": \"SCHED_FIFO\"}"),
+    ),
+    (
+        "scheduler with an unknown flag",
+        Set(
+            "/process/scheduler",
+            "{\"policy\": \"SCHED_OTHER\", \"flags\": [\"SCHED_FLAG_NOW\"]}",
+        ),
+    ),
+    (
+        "scheduler with a deadline before its runtime",
+        Set(
+            "/process/scheduler",
+            "{\"policy\": \"SCHED_DEADLINE\", \"runtime\": 20000000, \"deadline\": 10000000, \"period\": 30000000}",
+        ),
+    ),
+    (
+        "io priority out of range",
+        Set(
+            "/process/ioPriority",
+            "{\"class\": \"IOPRIO_CLASS_BE\", \"priority\": 8}",
+        ),
+    ),
+    (
         "program missing",
         Set("/process/args", "[\"/nothing/like/it\"]"),
     ),

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod hooks;
 pub mod idmaps;
 pub mod lsm;
+pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
@@ -16,6 +17,7 @@ pub mod seccomp;
 pub mod sysctl;
 
 use super::finding::Report;
+use super::list;
 use super::spec::{Linux, LinuxNamespace, LinuxNamespaceType, Spec};
 
 /// The id that the kernel keeps for "no id".
@@ -49,23 +51,19 @@ fn with_linux(spec: &Spec, check: impl FnOnce(&Linux)) {
     }
 }
 
-/// Refuses a list of CPUs or nodes that is none: `0-3,7`.
-fn check_list(pointer: &str, list: &str, report: &mut Report) {
-    let number = |text: &str| {
-        text.parse::<u32>()
-            .ok()
-            .filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let good = |part: &str| match part.split_once('-') {
-        Some((first, last)) => {
-            matches!((number(first), number(last)), (Some(first), Some(last)) if first <= last)
-        }
-        None => number(part).is_some(),
-    };
-    if !list.split(',').all(|part| good(part.trim())) {
+/// Refuses a list of CPUs or nodes that is none (`0-3,7`), or that has numbers from `limit` on.
+fn check_list(pointer: &str, list: &str, limit: u32, report: &mut Report) {
+    let Some(ranges) = list::ranges(list) else {
         report.refuse(
             pointer,
             format!("`{list}` is no list of numbers and ranges like 0-3,7"),
+        );
+        return;
+    };
+    if let Some((_, last)) = ranges.iter().find(|(_, last)| *last >= limit) {
+        report.refuse(
+            pointer,
+            format!("{last} is too high: Linux counts from 0 to {}", limit - 1),
         );
     }
 }

@@ -2,7 +2,7 @@
 //! Rules of a process's scheduling: CPU policy, I/O priority, CPUs of exec. Pure; called by `validate.rs`.
 
 use super::super::finding::Report;
-use super::super::names::SCHEDULER_FLAGS;
+use super::super::names::{CPUS, SCHEDULER_FLAGS};
 use super::super::spec::{Process, Scheduler, SchedulerPolicy};
 use super::check_list;
 
@@ -105,7 +105,7 @@ pub(in super::super) fn cpu_affinity(process: &Process, report: &mut Report) {
     };
     for (name, list) in [("initial", &affinity.initial), ("final", &affinity.finally)] {
         if let Some(list) = list {
-            check_list(&format!("/execCPUAffinity/{name}"), list, report);
+            check_list(&format!("/execCPUAffinity/{name}"), list, CPUS, report);
         }
     }
 }

@@ -18,6 +18,49 @@ pub fn set_personality(persona: u32) -> Result<()> {
     }
 }
 
+/// Binds this process to the CPUs whose bits are set, as far as its cgroup allows them (sched_setaffinity(2)).
+pub fn set_affinity(cpus: &[u64]) -> Result<()> {
+    let size = size_of_val(cpus);
+    // SAFETY: the kernel reads `size` bytes from `cpus`, which is exactly that long and lives through the call; 0 names
+    // the calling thread.
+    let answer = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size, cpus.as_ptr()) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(Error::last("sched_setaffinity", numbers(cpus)))
+    }
+}
+
+/// Sets where memory of this process comes from: MPOL_* with its flags, and the nodes whose bits are set, perhaps none
+/// (set_mempolicy(2)).
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
+    // The kernel takes one bit less than it is told of.
+    let (start, bits) = match nodes {
+        [] => (std::ptr::null(), 0),
+        nodes => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the kernel reads `bits - 1` bits from `nodes`, which is exactly that long and lives through the call, and
+    // nothing from a null pointer.
+    let answer = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, start, bits) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        let args = format!("{mode:#x} {}", numbers(nodes));
+        Err(Error::last("set_mempolicy", args))
+    }
+}
+
+/// The numbers of the bits that are set, or the first few, for a reader.
+fn numbers(words: &[u64]) -> String {
+    const SHOWN: usize = 8;
+    let bits = (0..words.len() * 64).filter(|bit| words[bit / 64] & (1 << (bit % 64)) != 0);
+    let mut text: Vec<_> = bits.take(SHOWN + 1).map(|bit| bit.to_string()).collect();
+    if text.len() > SHOWN {
+        text[SHOWN] = "…".to_owned();
+    }
+    format!("{{{}}}", text.join(","))
+}
+
 /// The scheduling attributes of a process (sched_setattr(2)); times in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scheduling {
@@ -39,7 +82,7 @@ pub struct Scheduling {
 
 /// Sets the scheduling attributes of this process.
 pub fn set_scheduling(wanted: Scheduling) -> Result<()> {
-    // The kernel's struct sched_attr, first version: 48 bytes.
+    // The kernel's struct sched_attr, second version (Linux 5.3): 56 bytes.
     #[repr(C)]
     struct Attr {
         size: u32,
@@ -50,6 +93,8 @@ pub fn set_scheduling(wanted: Scheduling) -> Result<()> {
         runtime: u64,
         deadline: u64,
         period: u64,
+        util_min: u32,
+        util_max: u32,
     }
     let attr = Attr {
         size: size_of::<Attr>() as u32,
@@ -60,6 +105,8 @@ pub fn set_scheduling(wanted: Scheduling) -> Result<()> {
         runtime: wanted.runtime,
         deadline: wanted.deadline,
         period: wanted.period,
+        util_min: 0,
+        util_max: 0,
     };
     // SAFETY: the kernel reads `size` bytes of `attr`, which is a live sched_attr of exactly that size; 0 names the
     // calling thread.
@@ -129,4 +176,22 @@ pub fn raise_open_files() -> Result<()> {
         maximum: now.maximum,
     };
     rustix::process::setrlimit(Resource::Nofile, wanted).call("setrlimit", || "nofile".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_shown_as_numbers() {
+        let cases: [(&[u64], &str); 4] = [
+            (&[], "{}"),
+            (&[0b101], "{0,2}"),
+            (&[0, 1 << 63], "{127}"),
+            (&[u64::MAX], "{0,1,2,3,4,5,6,7,…}"),
+        ];
+        for (words, wanted) in cases {
+            assert_eq!(numbers(words), wanted);
+        }
+    }
 }
