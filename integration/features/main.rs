@@ -19,6 +19,7 @@ mod fds;
 mod harness;
 mod hooks;
 mod idmaps;
+mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;

@@ -41,6 +41,22 @@ pub fn make(path: &Path, rootfs: &Path, words: &[&str], extra_env: &[&str]) -> R
     Ok(path.to_path_buf())
 }
 
+/// Adds an idmapped bind of `source` to the bundle at `path`.
+pub fn add_idmapped(path: &Path, source: &Path) -> Result<()> {
+    let file = path.join("config.json");
+    let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
+    let mut document: Value =
+        serde_json::from_str(&text).context(|| format!("parse {}", file.display()))?;
+    let maps = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    if let Some(mounts) = document["mounts"].as_array_mut() {
+        mounts.push(
+            json!({"destination": "/tmp", "type": "bind", "source": source,
+            "options": ["bind", "idmap"], "uidMappings": maps, "gidMappings": maps}),
+        );
+    }
+    fs::write(&file, document.to_string()).context(|| format!("write {}", file.display()))
+}
+
 fn make_directory(path: &Path) -> Result<()> {
     fs::create_dir_all(path).context(|| format!("make {}", path.display()))
 }

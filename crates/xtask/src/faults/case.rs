@@ -60,6 +60,8 @@ impl Bench {
         let mark = format!("FAULTS={prefix}");
         let make = |name: &str, words: &[&str]| {
             let path = bundle::make(&directory.join(name), &rootfs, words, &[&mark])?;
+            // The process that holds its maps is one more that a fault may leave behind.
+            bundle::add_idmapped(&path, &rootfs)?;
             Ok::<_, Failure>(path.display().to_string())
         };
         let (brief, lasting) = (
