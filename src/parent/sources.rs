@@ -119,29 +119,35 @@ fn make_users(all: &[Users]) -> Result<Vec<OwnedFd>> {
 }
 
 /// A process that has the user namespace for as long as it takes to write the maps. Dropped, it is killed and reaped.
-struct Holder(OwnedFd);
+struct Holder {
+    pidfd: OwnedFd,
+    /// It ends by itself when this is closed: with the runtime, too, however that ends.
+    line: Option<OwnedFd>,
+}
 
 impl Drop for Holder {
     fn drop(&mut self) {
+        self.line = None;
         // Both fail only where it has ended and been reaped already.
-        let _ = signal::send(self.0.as_fd(), 9);
-        let _ = process::reap(self.0.as_fd(), process::Wait::Block);
+        let _ = signal::send(self.pidfd.as_fd(), 9);
+        let _ = process::reap(self.pidfd.as_fd(), process::Wait::Block);
     }
 }
 
 fn make(proc: &Procfs, users: &Users) -> Result<OwnedFd> {
-    let (ours, holders) = socket::pair()?;
+    let (line, end) = socket::pair()?;
     let cloned = process::clone(Kinds::USER, None, ChildOf::Caller)
         .context("make a user namespace for the mappings of a mount")
         .at(|| users.pointers[0].clone())
         .remedy(super::REMEDY)?;
     let Cloned::Parent { pid, pidfd } = cloned else {
-        drop(ours);
-        // The other end is closed when the runtime has what it wants, or is gone: both are the end here.
-        let _ = socket::receive(holders.as_fd(), 1);
+        drop(line);
+        // Nothing is ever sent: it returns when the other end is closed.
+        let _ = socket::receive(end.as_fd(), 1);
         process::exit_now(0)
     };
-    let _holder = Holder(pidfd);
+    let line = Some(line);
+    let _holder = Holder { pidfd, line };
     idmap::write(proc, pid, &users.maps, &users.pointers)?;
     Ok(proc.namespace(pid, "user")?)
 }
