@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use super::finding::Report;
@@ -35,28 +35,35 @@ fn explain(text: &[u8], error: &serde_json::Error) -> Error {
     let said = full
         .strip_suffix(&format!(" at line {line} column {column}"))
         .unwrap_or(&full);
-    match error.classify() {
-        Category::Data => {
-            let message = format!("{}, at line {line} column {column}", plain(said));
-            let wanted = if said.starts_with("missing field") {
-                Wanted::Object
-            } else {
-                Wanted::Value
-            };
-            let pointer = scan::pointer_at(text, offset(text, line, column), wanted);
-            let error = Error::new(Kind::Invalid, message);
-            if pointer.is_empty() {
-                error
-            } else {
-                error.at(pointer)
-            }
+    let message = match error.classify() {
+        Category::Data => plain(said),
+        // Also what serde_json says of a value that is none of the words of a closed set, because it is no string.
+        Category::Syntax if said == "expected value" && is_json(text) => {
+            "expected a string, found another kind of value".to_owned()
         }
-        Category::Syntax | Category::Eof | Category::Io => Error::new(
-            Kind::Invalid,
-            format!("{said}, at line {line} column {column}"),
-        )
-        .context("read JSON"),
+        Category::Syntax | Category::Eof | Category::Io => {
+            let message = format!("{said}, at line {line} column {column}");
+            return Error::new(Kind::Invalid, message).context("read JSON");
+        }
+    };
+    let message = format!("{message}, at line {line} column {column}");
+    let wanted = if said.starts_with("missing field") {
+        Wanted::Object
+    } else {
+        Wanted::Value
+    };
+    let pointer = scan::pointer_at(text, offset(text, line, column), wanted);
+    let error = Error::new(Kind::Invalid, message);
+    if pointer.is_empty() {
+        error
+    } else {
+        error.at(pointer)
     }
+}
+
+/// Whether brackets, commas and words are where JSON has them, whatever the values mean.
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 /// The byte that a line and a column mean; both count from one, a column counts bytes.

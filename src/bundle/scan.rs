@@ -373,12 +373,13 @@ impl<'a> Tokens<'a> {
                 }
                 b'"' if open.last() == Some(&b'{') && !self.inside(path, &open) => {
                     let key = self.string()?.decoded()?;
+                    path.push(Step::Key(key));
+                    // What is wrong with a key is that it is there twice.
                     if self.at >= offset {
                         return None;
                     }
                     self.peek()?;
                     self.at += 1;
-                    path.push(Step::Key(key));
                 }
                 _ => {
                     if byte == b'"' {

@@ -154,6 +154,31 @@ fn says_which_field_has_the_wrong_type() {
             "/linux/devices/0/type",
         ),
         (
+            r#"{"linux":{"namespaces":[{"path":"/x","type":2}]}}"#,
+            "expected a string, found another kind of value",
+            "/linux/namespaces/0/type",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"path":"/x","type":null}]}}"#,
+            "expected a string, found another kind of value",
+            "/linux/namespaces/0/type",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"path":"/x","type":true}]}}"#,
+            "expected a string, found another kind of value",
+            "/linux/namespaces/0/type",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"path":"/x","type":[]}]}}"#,
+            "expected a string, found another kind of value",
+            "/linux/namespaces/0/type",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"path":"/x","type":["pid"]}]}}"#,
+            "expected a string, found another kind of value",
+            "/linux/namespaces/0/type",
+        ),
+        (
             r#"{"linux":{"personality":{"flags":[]}}}"#,
             "missing field `domain`",
             "/linux/personality",
@@ -171,17 +196,17 @@ fn says_which_field_has_the_wrong_type() {
         (
             r#"{"root":{"path":"a","path":"b"}}"#,
             "duplicate field `path`",
-            "/root",
+            "/root/path",
         ),
         (
             r#"{"root":{"path":"a","pat\u0068":"b"}}"#,
             "duplicate field `path`",
-            "/root",
+            "/root/path",
         ),
         (
             r#"{"hostname":"a","hostname":"b"}"#,
             "duplicate field `hostname`",
-            "",
+            "/hostname",
         ),
         (
             r#"{"x":[[{"y":"\"\\"}]],"hostname":7}"#,
