@@ -1156,6 +1156,12 @@ fn resource_cases() -> Vec<Case> {
         ),
         (
             "/linux/devices",
+            device("path", json!("//dev/./y")),
+            "/linux/devices/1/path",
+            "//dev/./y is there twice, and not the same",
+        ),
+        (
+            "/linux/devices",
             device("type", json!("a")),
             "/linux/devices/1/type",
             "a device node is of type b, c, u or p, not a",
@@ -1497,6 +1503,13 @@ fn user_namespaces() {
             "{uids} {gids}"
         );
     }
+    let around_nothing = json!([map(0, 1000, 10), map(20, 3000, 0), map(15, 2995, 10)]);
+    let found = findings(&with_user(around_nothing, good()));
+    assert_eq!(
+        found.len(),
+        1,
+        "a mapping of nothing overlaps nothing: {found:?}"
+    );
     let without = findings(&changed("/linux/gidMappings", &good()));
     assert_eq!(
         without[0].warning(),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rules of the device nodes and of the cgroup's device rules. Pure; called by `validate.rs`.
 
+use std::path::Path;
+
 use super::super::finding::Report;
 use super::super::spec::{LinuxDevice, LinuxDeviceType, Spec};
 use super::{NO_ID, with_linux};
@@ -30,16 +32,23 @@ pub(in super::super) fn path(spec: &Spec, report: &mut Report) {
                 pointer,
                 format!("the path of a device, `{}`, is not absolute", device.path),
             );
-        } else if before
-            .iter()
-            .any(|other| other.path == device.path && other != device)
-        {
+        } else if before.iter().any(|other| contradicts(other, device)) {
             report.refuse(
                 pointer,
                 format!("{} is there twice, and not the same", device.path),
             );
         }
     });
+}
+
+/// Whether the two are at one place, however it is written, and not the same.
+fn contradicts(other: &LinuxDevice, device: &LinuxDevice) -> bool {
+    let same_path = Path::new(&other.path) == Path::new(&device.path);
+    let other = LinuxDevice {
+        path: device.path.clone(),
+        ..other.clone()
+    };
+    same_path && other != *device
 }
 
 pub(in super::super) fn kind(spec: &Spec, report: &mut Report) {

@@ -76,7 +76,7 @@ pub(super) fn check_ranges(pointer: &str, mappings: &[LinuxIdMapping], report: &
         }
         if let Some(other) = mappings[..index]
             .iter()
-            .position(|other| overlap(other, mapping))
+            .position(|other| other.size > 0 && overlap(other, mapping))
         {
             report.refuse(&item, format!("this mapping overlaps {pointer}/{other}"));
         }
