@@ -51,8 +51,11 @@ pub enum Verbosity {
     Debug,
 }
 
+/// How much a line of the log matters.
+#[doc(hidden)]
+#[allow(missing_docs)] // their names in the log
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
+pub enum Level {
     Debug,
     Warning,
     Error,
@@ -199,7 +202,9 @@ fn to_stderr(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).ok();
 }
 
-fn line(format: Format, level: Level, message: &str, now: Duration) -> String {
+/// A line of the log. Public for the fuzzer: whatever a container puts into an error, it stays one line.
+#[doc(hidden)]
+pub fn line(format: Format, level: Level, message: &str, now: Duration) -> String {
     let (name, _, _) = level.names();
     let now = time::seconds(now);
     match format {

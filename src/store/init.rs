@@ -112,11 +112,13 @@ pub fn boot_id() -> Result<&'static str> {
 }
 
 /// What /proc/PID/stat says of a process.
+#[doc(hidden)]
 #[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    start_time: u64,
+pub struct Stat {
+    /// In clock ticks since the boot.
+    pub start_time: u64,
     /// All of its threads are gone and only its exit status is left.
-    ended: bool,
+    pub ended: bool,
 }
 
 /// `None` if there is no such process.
@@ -133,8 +135,9 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
 }
 
 /// Reads one line of /proc/PID/stat. The second field is the program's own name, with any bytes in it: only the last
-/// `)` ends it.
-fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+/// `)` ends it. Public for the fuzzer.
+#[doc(hidden)]
+pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let name_end = bytes.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(bytes.get(name_end + 1..)?).ok()?;
     // From field 3 on.

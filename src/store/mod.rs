@@ -34,6 +34,8 @@ use std::time::Duration;
 pub use container::{Container, Lock};
 pub use id::{ContainerId, MAX_LEN};
 pub use init::{Init, boot_id};
+#[doc(hidden)]
+pub use init::{Stat, parse_stat};
 pub use record::{CgroupDriver, PidNamespace, Privilege, Record};
 pub use reservation::Reservation;
 pub use status::Status;

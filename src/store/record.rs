@@ -135,8 +135,9 @@ impl Record {
         }
     }
 
-    /// The bytes of the file.
-    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+    /// The bytes of the file. Public for the fuzzer, which has no other way to its bytes than files.
+    #[doc(hidden)]
+    pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self)
             .map_err(|error| Error::new(Kind::Invalid, format!("write the record: {error}")))?;
         // The closing brace goes, and comes back after the last member.
@@ -146,8 +147,9 @@ impl Record {
         Ok(bytes)
     }
 
-    /// Reads the bytes of a file that should be about `id`.
-    pub(super) fn decode(bytes: &[u8], id: &ContainerId) -> Result<Self> {
+    /// Reads the bytes of a file that should be about `id`. Public for the fuzzer, too.
+    #[doc(hidden)]
+    pub fn decode(bytes: &[u8], id: &ContainerId) -> Result<Self> {
         let damaged = |why: &str| Error::new(Kind::System, format!("the record is damaged: {why}"));
         let body = bytes
             .len()
