@@ -10,10 +10,14 @@ use serde_json::Value;
 use crate::failure::{Context, Failure, Result};
 use crate::{command, report, workspace};
 
+/// The manifest of the fuzz targets, which are a workspace of their own.
+const FUZZ: &str = "fuzz/Cargo.toml";
+
 /// Formatting, lints, file headers, table of dependencies; stops at the first that fails.
 pub fn run() -> Result<()> {
     report::step("formatting");
     command::run(workspace::cargo().args(["fmt", "--all", "--check"]))?;
+    command::run(workspace::cargo().args(["fmt", "--manifest-path", FUZZ, "--check"]))?;
     report::step("lints");
     command::run(workspace::cargo().args([
         "clippy",
@@ -24,12 +28,23 @@ pub fn run() -> Result<()> {
         "-D",
         "warnings",
     ]))?;
+    fuzz_lints()?;
     report::step("file headers");
     headers()?;
     report::step("docs/dependencies.md");
     dependencies()?;
     report::step("links");
     links()
+}
+
+/// The fuzz targets are checked with our own compiler, which can't build them: nothing is linked, so libFuzzer, which
+/// takes a C++ compiler, is only said to be somewhere.
+fn fuzz_lints() -> Result<()> {
+    let mut clippy = workspace::cargo();
+    clippy.env("CUSTOM_LIBFUZZER_PATH", "/nonexistent/libfuzzer.a");
+    clippy.args(["clippy", "--manifest-path", FUZZ, "--target-dir"]);
+    clippy.arg(workspace::target()?);
+    command::run(clippy.args(["--locked", "--", "-D", "warnings"]))
 }
 
 /// Every source file that git knows starts with the licence and says what it is.
@@ -108,7 +123,9 @@ fn dependencies() -> Result<()> {
     let path = Path::new("docs/dependencies.md");
     let text = fs::read_to_string(workspace::root().join(path))
         .context(|| format!("read {}", path.display()))?;
-    let (used, listed) = (direct_dependencies(&workspace::metadata()?), rows(&text));
+    let mut used = direct_dependencies(&workspace::metadata()?);
+    used.extend(direct_dependencies(&workspace::metadata_of(FUZZ)?));
+    let listed = rows(&text);
     let unlisted: Vec<&str> = used.difference(&listed).map(String::as_str).collect();
     let unused: Vec<&str> = listed.difference(&used).map(String::as_str).collect();
     report::line(format!("{} direct dependencies", used.len()));

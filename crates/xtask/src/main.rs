@@ -12,6 +12,7 @@ mod command;
 mod demo;
 mod failure;
 mod faults;
+mod fuzz;
 mod integration;
 mod packages;
 mod report;
@@ -59,6 +60,8 @@ enum Verb {
     Faults(faults::Options),
     /// Writes the table of system call numbers anew, from a kernel's source
     Syscalls(syscalls::Options),
+    /// Fuzzes what reads other people's text, under libFuzzer, with a nightly toolchain
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -81,5 +84,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Bench(options) => bench::run(&options),
         Verb::Faults(options) => faults::run(&options),
         Verb::Syscalls(options) => syscalls::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
     }
 }

@@ -24,7 +24,14 @@ pub fn cargo() -> Command {
 
 /// `cargo metadata` of the workspace's own packages.
 pub fn metadata() -> Result<Value> {
-    let text = command::captured(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    metadata_of("Cargo.toml")
+}
+
+/// The same of the workspace of `manifest`.
+pub fn metadata_of(manifest: &str) -> Result<Value> {
+    let mut cargo = cargo();
+    cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
+    let text = command::captured(cargo.args(["--manifest-path", manifest]))?;
     serde_json::from_str(&text).context(|| "read cargo metadata".into())
 }
 

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Mutations of JSON documents that know the table of fields: what libFuzzer changes byte by byte hardly ever stays a
+//! document that any rule looks at. Called by the targets' mutators; every third mutation is left to libFuzzer.
+
+use corten::bundle::support::{Field, Shape};
+use serde_json::{Map, Value};
+
+use crate::dice::Dice;
+
+/// Words that rules and plans treat in a way of their own.
+const WORDS: &[&str] = &[
+    "",
+    "/",
+    ".",
+    "..",
+    "/..",
+    "a",
+    "/a",
+    "/a/../..",
+    "//a//b/",
+    "/dev",
+    "/dev/null",
+    "/dev/x",
+    "/proc",
+    "/proc/sys",
+    "/proc/1/../..",
+    "/sys/fs/cgroup",
+    "/sys",
+    "/tmp",
+    "rootfs",
+    "bind",
+    "rbind",
+    "ro",
+    "rro",
+    "rw",
+    "nosuid",
+    "noexec",
+    "nodev",
+    "rnosuid",
+    "relatime",
+    "noatime",
+    "strictatime",
+    "nosymfollow",
+    "shared",
+    "rslave",
+    "private",
+    "unbindable",
+    "runbindable",
+    "tmpcopyup",
+    "mode=755",
+    "size=64k",
+    "size=",
+    "=x",
+    "sync",
+    "idmap",
+    "ridmap",
+    "proc",
+    "sysfs",
+    "tmpfs",
+    "devpts",
+    "mqueue",
+    "cgroup",
+    "cgroup2",
+    "overlay",
+    "ext4",
+    "none",
+    "1.0.2",
+    "1.3.0",
+    "1",
+    "2.0.0",
+    "1.0.0-rc1+x",
+    "PATH=/bin",
+    "HOME=",
+    "=",
+    "A=B=C",
+    "A",
+    "CAP_CHOWN",
+    "CAP_SYS_ADMIN",
+    "CAP_CHECKPOINT_RESTORE",
+    "CAP_NONE",
+    "cap_chown",
+    "RLIMIT_NOFILE",
+    "RLIMIT_CORE",
+    "RLIMIT_NONE",
+    "0-3,7",
+    "3-0",
+    "0",
+    "0-",
+    ",",
+    "4294967296",
+    "rwm",
+    "r",
+    "rr",
+    "rwmx",
+    "64KB",
+    "2MB",
+    "1GB",
+    "3MB",
+    "2mb",
+    "pids.max",
+    "memory.max",
+    "memory.high",
+    "cpu.max",
+    "cpu.weight",
+    "io.max",
+    "cgroup.procs",
+    "cgroup.subtree_control",
+    "a.b",
+    ".x",
+    "x/y",
+    "../x",
+    "max",
+    "-1",
+    "net.ipv4.ip_forward",
+    "net/ipv4/ip_forward",
+    "net.ipv4.conf.eth0/1.forwarding",
+    "net.//./kernel",
+    "net...x",
+    "kernel.shmmax",
+    "kernel.domainname",
+    "kernel.hostname",
+    "kernel.panic",
+    "fs.mqueue.msg_max",
+    "user.max_user_namespaces",
+    "monotonic",
+    "boottime",
+    "system_u:system_r:container_t:s0",
+    "a:b",
+    "unconfined",
+    "hooks",
+    "eth0",
+    "lo",
+    "mlx5_0",
+    "hca/0",
+    "system.slice:runc:x",
+    "/pods/a",
+    "a\nb",
+    "\u{0}",
+    "\u{7f}",
+    "ä",
+    "\u{202e}",
+    "~",
+    "~1",
+    "a/b~c",
+    "\u{1f980}",
+    "SCHED_FLAG_RESET_ON_FORK",
+    "SCHED_FLAG_DL_OVERRUN",
+    "SCHED_FLAG_NONE",
+    "/proc/self/ns/net",
+    "/run/user/0",
+    "SCMP_ACT_ALLOW",
+    "SCMP_ACT_ERRNO",
+    "SCMP_ARCH_X86_64",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_MASKED_EQ",
+    "openat",
+    "clone",
+];
+
+/// Numbers at the edges of what fields hold.
+const NUMBERS: &[i128] = &[
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    9,
+    10,
+    19,
+    20,
+    99,
+    100,
+    101,
+    340,
+    341,
+    511,
+    512,
+    999,
+    1000,
+    1001,
+    4095,
+    4096,
+    65535,
+    65536,
+    999_999_999,
+    1_000_000_000,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_fffe,
+    0xffff_ffff,
+    0x1_0000_0000,
+    0x7fff_ffff_ffff_ffff,
+    0x8000_0000_0000_0000,
+    0xffff_ffff_ffff_ffff,
+    -1,
+    -2,
+    -20,
+    -21,
+    -1000,
+    -1001,
+    -0x8000_0000,
+    -0x8000_0000_0000_0000,
+];
+
+/// Changes the document in `data[..size]`; `raw` is libFuzzer's own mutation. Returns the new size.
+pub fn document(
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    seed: u32,
+    shape: &'static Shape,
+    raw: impl Fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    let mut dice = Dice::new(seed);
+    if dice.one_in(3) {
+        return raw(data, size, max_size);
+    }
+    let mut value = match serde_json::from_slice(&data[..size]) {
+        Ok(value) => value,
+        Err(_) if dice.one_in(8) => made(shape, 6, &mut dice),
+        Err(_) => return raw(data, size, max_size),
+    };
+    for _ in 0..=dice.below(4) {
+        change(&mut value, shape, &mut dice);
+    }
+    let mut text = if dice.one_in(4) {
+        serde_json::to_string_pretty(&value)
+    } else {
+        serde_json::to_string(&value)
+    }
+    .unwrap_or_default();
+    if dice.one_in(16) {
+        repeat_a_key(&mut text, &value, &mut dice);
+    }
+    if text.len() > max_size {
+        return raw(data, size, max_size);
+    }
+    data[..text.len()].copy_from_slice(text.as_bytes());
+    text.len()
+}
+
+/// Changes something in `value` or below it.
+fn change(value: &mut Value, shape: &'static Shape, dice: &mut Dice) {
+    if dice.one_in(40) {
+        *value = anything(dice);
+        return;
+    }
+    match (shape, value) {
+        (Shape::Object(fields), Value::Object(members)) => change_object(members, fields, dice),
+        (Shape::Map(item), Value::Object(members)) => change_map(members, item, dice),
+        (Shape::List(item), Value::Array(items)) => change_list(items, item, dice),
+        (Shape::Text, Value::String(text)) if dice.one_in(2) => change_text(text, dice),
+        (_, value) => *value = made(shape, 3, dice),
+    }
+}
+
+fn change_object(members: &mut Map<String, Value>, fields: &'static [Field], dice: &mut Dice) {
+    let Some(field) = dice.pick(fields) else {
+        return;
+    };
+    match dice.below(8) {
+        0 => drop(members.remove(field.name)),
+        1 => drop(members.insert(field.name.to_owned(), made(&field.shape, 3, dice))),
+        2 if dice.one_in(8) => {
+            let name = field.name.to_ascii_uppercase();
+            members.insert(name, anything(dice));
+        }
+        _ => {
+            // What is there is more worth changing than what is not.
+            let there = fields
+                .iter()
+                .filter(|field| members.contains_key(field.name));
+            let there: Vec<&Field> = there.collect();
+            let field = dice.pick(&there).copied().unwrap_or(field);
+            let value = members.entry(field.name).or_insert(Value::Null);
+            if value.is_null() {
+                *value = made(&field.shape, 3, dice);
+            } else {
+                change(value, &field.shape, dice);
+            }
+        }
+    }
+}
+
+fn change_map(members: &mut Map<String, Value>, item: &'static Shape, dice: &mut Dice) {
+    let keys: Vec<String> = members.keys().cloned().collect();
+    match (dice.below(4), dice.pick(&keys)) {
+        (0, Some(key)) => drop(members.remove(key)),
+        (1, Some(key)) => {
+            if let Some(value) = members.get_mut(key) {
+                change(value, item, dice);
+            }
+        }
+        (2, Some(key)) => {
+            let mut renamed = key.clone();
+            change_text(&mut renamed, dice);
+            let value = members.remove(key).unwrap_or_default();
+            members.insert(renamed, value);
+        }
+        _ => drop(members.insert(word(dice), made(item, 2, dice))),
+    }
+}
+
+fn change_list(items: &mut Vec<Value>, item: &'static Shape, dice: &mut Dice) {
+    let at = dice.below(items.len());
+    match dice.below(6) {
+        0 if !items.is_empty() => drop(items.remove(at)),
+        1 if !items.is_empty() => {
+            let to = dice.below(items.len());
+            items.swap(at, to);
+        }
+        2 if !items.is_empty() => items.push(items[at].clone()),
+        3 | 4 if !items.is_empty() => change(&mut items[at], item, dice),
+        _ => items.insert(at, made(item, 3, dice)),
+    }
+}
+
+/// Cuts it, joins it with another word, or puts a character into it.
+fn change_text(text: &mut String, dice: &mut Dice) {
+    let letters: Vec<char> = text.chars().collect();
+    let at = dice.below(letters.len() + 1);
+    let (head, tail): (String, String) = (
+        letters[..at].iter().collect(),
+        letters[at..].iter().collect(),
+    );
+    *text = match dice.below(5) {
+        0 => head,
+        1 => tail,
+        2 => format!("{head}{}{tail}", word(dice)),
+        3 if text.len() < 300 => text.repeat(2),
+        _ => {
+            let odd = [
+                '.', '/', '=', ',', ':', '-', '~', '\0', '\n', ' ', '"', '\\', 'ä', '9', 'x',
+            ];
+            let letter = dice.pick(&odd).copied().unwrap_or('x');
+            format!("{head}{letter}{tail}")
+        }
+    };
+}
+
+/// A value of the shape, with at most `depth` levels below it.
+fn made(shape: &'static Shape, depth: usize, dice: &mut Dice) -> Value {
+    match shape {
+        _ if dice.one_in(50) => anything(dice),
+        Shape::Text | Shape::Free => word(dice).into(),
+        Shape::Number => number(dice),
+        Shape::Flag => dice.one_in(2).into(),
+        Shape::Word(words) => dice.pick(words).copied().unwrap_or_default().into(),
+        Shape::Foreign => anything(dice),
+        _ if depth == 0 => Value::Null,
+        Shape::Object(fields) => {
+            let some = fields.iter().filter(|_| dice.one_in(2));
+            let some: Vec<&Field> = some.collect();
+            let members = some.iter();
+            members
+                .map(|field| (field.name.to_owned(), made(&field.shape, depth - 1, dice)))
+                .collect::<Map<_, _>>()
+                .into()
+        }
+        Shape::List(item) => {
+            let count = dice.below(4);
+            (0..count).map(|_| made(item, depth - 1, dice)).collect()
+        }
+        Shape::Map(item) => {
+            let count = dice.below(4);
+            (0..count)
+                .map(|_| (word(dice), made(item, depth - 1, dice)))
+                .collect::<Map<_, _>>()
+                .into()
+        }
+    }
+}
+
+fn word(dice: &mut Dice) -> String {
+    dice.pick(WORDS).copied().unwrap_or_default().to_owned()
+}
+
+fn number(dice: &mut Dice) -> Value {
+    let number = dice.pick(NUMBERS).copied().unwrap_or_default();
+    match (i64::try_from(number), u64::try_from(number)) {
+        (Ok(number), _) => number.into(),
+        (_, Ok(number)) => number.into(),
+        _ => Value::Null,
+    }
+}
+
+/// A value of no shape.
+fn anything(dice: &mut Dice) -> Value {
+    match dice.below(8) {
+        0 => Value::Null,
+        1 => Value::Bool(true),
+        2 => number(dice),
+        3 => 1.5.into(),
+        4 => word(dice).into(),
+        5 => Value::Array(vec![word(dice).into()]),
+        6 => Value::Object(Map::new()),
+        _ => Value::Object(Map::from_iter([(word(dice), word(dice).into())])),
+    }
+}
+
+/// Puts a key into the text's object a second time, or an unknown one.
+fn repeat_a_key(text: &mut String, value: &Value, dice: &mut Dice) {
+    let braces: Vec<usize> = text.match_indices('{').map(|(at, _)| at + 1).collect();
+    let keys: Vec<&String> = value.as_object().into_iter().flat_map(Map::keys).collect();
+    let key = match dice.pick(&keys) {
+        Some(key) if dice.one_in(2) => (*key).clone(),
+        _ => word(dice),
+    };
+    let rest = if value.as_object().is_some_and(Map::is_empty) {
+        ""
+    } else {
+        ","
+    };
+    if let Some(&at) = dice.pick(&braces) {
+        text.insert_str(
+            at,
+            &format!("{}:{}{rest}", Value::from(key), anything(dice)),
+        );
+    }
+}
