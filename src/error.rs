@@ -123,6 +123,16 @@ impl Error {
         self.errno.map(corten_sys::Errno::from_raw_os_error)
     }
 
+    /// The chain, without pointer and remedy.
+    pub fn message(&self) -> String {
+        self.chain.join(": ")
+    }
+
+    /// What the user can do.
+    pub fn advice(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
     /// The JSON pointer into config.json, if a field asked for what failed.
     pub fn pointer(&self) -> Option<&str> {
         self.pointer.as_deref()
@@ -131,7 +141,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.chain.join(": "))?;
+        f.write_str(&self.message())?;
         if let Some(pointer) = &self.pointer {
             let document = self.document.as_deref().unwrap_or("config.json");
             write!(f, " ({document} {pointer})")?;

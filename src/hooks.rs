@@ -39,6 +39,16 @@ pub enum Point {
 }
 
 impl Point {
+    /// All of them, in the order in which they come.
+    pub const ALL: [Self; 6] = [
+        Self::Prestart,
+        Self::CreateRuntime,
+        Self::CreateContainer,
+        Self::StartContainer,
+        Self::Poststart,
+        Self::Poststop,
+    ];
+
     /// Its name in config.json.
     pub fn name(self) -> &'static str {
         match self {

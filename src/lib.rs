@@ -11,6 +11,7 @@
 //!  └ cli ─ command
 //!           ├ parent ───────┬──────── store
 //!           │             child       (parent knows only child's two entry points)
+//!           ├ check
 //!           ├ cgroup      hooks       protocol   limits
 //!           ├ plan
 //!           ├ bundle · host
@@ -22,6 +23,7 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod check;
 pub mod child;
 pub mod cli;
 pub mod command;

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use corten::bundle::finding::Severity;
+use corten::bundle::finding::Unknown;
 use corten::bundle::{Bundle, judge, parse_process};
 use corten::error::Kind;
 use serde_json::Value;
@@ -35,7 +36,7 @@ impl Scratch {
 
     /// What opening says, with the directory's name taken out.
     fn fault(&self) -> String {
-        let error = Bundle::open(&self.0).unwrap_err();
+        let error = Bundle::open(&self.0, Unknown::Ignored).unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid, "{error}");
         error.to_string().replace(self.0.to_str().unwrap(), "DIR")
     }
@@ -95,11 +96,13 @@ fn what_is_no_file_is_refused_at_once() {
         scratch.fault(),
         "bundle DIR: read JSON: invalid unicode code point, at line 1 column 15"
     );
-    let nowhere = Bundle::open(&scratch.0.join("nowhere"))
+    let nowhere = Bundle::open(&scratch.0.join("nowhere"), Unknown::Ignored)
         .unwrap_err()
         .to_string();
     assert!(nowhere.ends_with("no such file or directory"), "{nowhere}");
-    let file = Bundle::open(&scratch.config()).unwrap_err().to_string();
+    let file = Bundle::open(&scratch.config(), Unknown::Ignored)
+        .unwrap_err()
+        .to_string();
     assert!(file.ends_with("not a directory"), "{file}");
     assert!(start.elapsed().as_secs() < 5, "something waited");
 }
@@ -109,7 +112,7 @@ fn a_good_bundle_keeps_its_bytes_and_an_absolute_path() {
     let scratch = Scratch::new("good");
     let text = DEFAULT.replacen('{', "{ \"x\": [],", 1);
     fs::write(scratch.config(), &text).unwrap();
-    let bundle = Bundle::open(&scratch.0.join("./")).unwrap();
+    let bundle = Bundle::open(&scratch.0.join("./"), Unknown::Ignored).unwrap();
     assert_eq!(bundle.path, scratch.0);
     assert_eq!(bundle.config, text.as_bytes());
     assert_eq!(bundle.spec.hostname.as_deref(), Some("corten"));
@@ -126,7 +129,7 @@ fn damaged_documents_get_an_answer() {
     let text = EVERYTHING.as_bytes();
     for end in 0..text.len() {
         assert!(
-            judge(&text[..end]).is_err() || text[end..].trim_ascii().is_empty(),
+            judge(&text[..end], Unknown::Ignored).is_err() || text[end..].trim_ascii().is_empty(),
             "cut at {end}"
         );
     }
@@ -144,12 +147,12 @@ fn damaged_documents_get_an_answer() {
                 _ => damaged.swap(at, text.len() / 2),
             }
         }
-        match judge(&damaged) {
+        match judge(&damaged, Unknown::Ignored) {
             Ok(_) => good += 1,
             Err(_) => bad += 1,
         }
         // Another shape for the same bytes.
-        drop(parse_process(&damaged));
+        drop(parse_process(&damaged, Unknown::Ignored));
     }
     assert!(
         good > 250 && bad > 250,
@@ -176,12 +179,12 @@ fn deep_nesting_is_no_danger() {
         DEFAULT.replacen('{', &format!("{{ \"x\": {unknown},"), 1)
     };
     for text in [deep("[", "]"), deep("{\"a\":", "}")] {
-        let (_, findings) = judge(text.as_bytes()).unwrap();
+        let (_, findings) = judge(text.as_bytes(), Unknown::Ignored).unwrap();
         assert_eq!(findings[0].pointer, "/x");
-        assert_eq!(findings[0].severity, Severity::Warning);
+        assert_eq!(findings[0].severity, Severity::Ignored);
     }
     let deep = format!("{{\"root\":{}", "[".repeat(100_000));
-    assert!(judge(deep.as_bytes()).is_err());
+    assert!(judge(deep.as_bytes(), Unknown::Ignored).is_err());
 }
 
 fn corten(arguments: &[&str], directory: &Path) -> Output {
@@ -207,9 +210,13 @@ fn spec_writes_a_good_document_once() {
         let output = corten(&arguments, &scratch.0);
         assert!(output.status.success(), "{output:?}");
         assert_eq!(fs::read_to_string(scratch.config()).unwrap(), wanted);
-        let bundle = Bundle::open(&scratch.0).unwrap();
+        let bundle = Bundle::open(&scratch.0, Unknown::Ignored).unwrap();
         assert_eq!(bundle.warnings, Vec::<String>::new());
-        assert_eq!(judge(wanted.as_bytes()).unwrap().1, [], "not even a note");
+        assert_eq!(
+            judge(wanted.as_bytes(), Unknown::Ignored).unwrap().1,
+            [],
+            "not even a note"
+        );
         fs::write(scratch.config(), "mine").unwrap();
         let again = corten(&arguments, &scratch.0);
         assert_eq!(again.status.code(), Some(1));

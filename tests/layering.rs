@@ -19,6 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("limits", &["bundle", "error", "plan"]),
     ("hooks", &["bundle", "error", "plan"]),
     ("cgroup", &["bundle", "error", "host", "plan"]),
+    (
+        "check",
+        &["bundle", "cgroup", "error", "host", "plan", "seccomp"],
+    ),
     ("store", &["cgroup", "error"]),
     ("child", &["error", "hooks", "limits", "plan", "protocol"]),
     (
@@ -31,8 +35,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "command",
         &[
-            "bundle", "cgroup", "cli", "error", "hooks", "host", "parent", "plan", "protocol",
-            "seccomp", "store",
+            "bundle", "cgroup", "check", "cli", "error", "hooks", "host", "parent", "plan",
+            "protocol", "seccomp", "store",
         ],
     ),
 ];

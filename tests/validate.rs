@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // what fails here is a failing test
 
-use corten::bundle::finding::{Finding, Report, Severity};
+use corten::bundle::finding::{Finding, Report, Severity, Unknown};
 use corten::bundle::validate::{HEAD_RULES, PROCESS_RULES, REST_RULES};
 use corten::bundle::{self, judge, spec::Spec};
 use corten::error::Kind;
@@ -64,7 +64,9 @@ fn changed(pointer: &str, value: &Value) -> Value {
 }
 
 fn findings(document: &Value) -> Vec<Finding> {
-    judge(document.to_string().as_bytes()).unwrap().1
+    judge(document.to_string().as_bytes(), Unknown::Ignored)
+        .unwrap()
+        .1
 }
 
 fn check(cases: &[Case]) {
@@ -1521,7 +1523,7 @@ fn user_namespaces() {
         "/linux/namespaces/7",
         &json!({"type": "user", "path": "/proc/1/ns/user"}),
     );
-    assert_eq!(findings(&joined)[0].severity, Severity::Warning);
+    assert_eq!(findings(&joined)[0].severity, Severity::Ignored);
     let mut groups = with_user(good(), good());
     set(
         &mut groups,
@@ -1678,7 +1680,11 @@ fn every_rule_is_broken_by_some_case() {
     ));
     let specs: Vec<Spec> = documents
         .iter()
-        .map(|document| judge(document.to_string().as_bytes()).unwrap().0)
+        .map(|document| {
+            judge(document.to_string().as_bytes(), Unknown::Ignored)
+                .unwrap()
+                .0
+        })
         .collect();
     let broken = |apply: &dyn Fn(&Spec, &mut Report)| {
         specs.iter().any(|spec| {
@@ -1714,7 +1720,7 @@ fn the_first_fault_is_the_error_and_a_check_has_all() {
     set(&mut document, "/vm", &json!({}));
     set(&mut document, "/unknown", &json!(7));
     std::fs::write(directory.join("config.json"), document.to_string()).unwrap();
-    let error = bundle::Bundle::open(&directory).unwrap_err();
+    let error = bundle::Bundle::open(&directory, Unknown::Ignored).unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported);
     assert_eq!(
         error.to_string(),
@@ -1723,8 +1729,9 @@ fn the_first_fault_is_the_error_and_a_check_has_all() {
             directory.display()
         )
     );
-    let all: Vec<String> = bundle::check_all(&directory)
+    let all: Vec<String> = bundle::Bundle::examine(&directory, Unknown::Ignored)
         .unwrap()
+        .1
         .iter()
         .map(Finding::warning)
         .collect();

@@ -11,11 +11,13 @@
 mod broken;
 mod bundles;
 mod cgroups;
+mod check;
 mod devices;
 mod escapes;
 mod exec;
 mod faults;
 mod fds;
+mod features;
 mod harness;
 mod hooks;
 mod idmaps;

@@ -3,7 +3,7 @@
 //! privileges, before anything is made; called by `command`.
 //!
 //! Bytes become types in `parse.rs`, the text is held against the table of fields (`support.rs`, walked by `scan.rs`), the
-//! types against the table of rules (`validate.rs`). `create` takes the first fault, [`check_all`] shows them all.
+//! types against the table of rules (`validate.rs`). `create` takes the first fault, [`Bundle::examine`] shows them all.
 
 pub mod finding;
 pub mod list;
@@ -21,11 +21,12 @@ use std::path::{Path, PathBuf};
 use corten_sys::fs::{self, FileType, Mode, OFlags};
 
 use crate::error::{Context, Error, Kind, Result};
-use finding::{Finding, Report, Severity};
+use finding::{Finding, Report, Severity, Unknown};
 use spec::{Process, Spec};
 
 pub use rules::seccomp::wanted as wanted_filter;
 pub use rules::sysctl::sysctl_path;
+pub use scan::escaped as pointer_part;
 
 /// The largest config.json: a hundred times the largest that engines write.
 const CONFIG_MAX: usize = 16 << 20;
@@ -46,35 +47,39 @@ pub struct Bundle {
 
 impl Bundle {
     /// Reads and checks the bundle in the directory `path`.
-    pub fn open(path: &Path) -> Result<Self> {
-        let (path, config) = read(path)?;
-        let name = || format!("bundle {}", path.display());
-        let (spec, findings) = judge(&config).with_context(name)?;
-        let warnings = settle(&findings).with_context(name)?;
+    pub fn open(path: &Path, unknown: Unknown) -> Result<Self> {
+        let (bundle, findings) = Self::examine(path, unknown)?;
+        let warnings = settle(&findings).with_context(|| bundle.name())?;
         let warnings = warnings
             .iter()
             .map(|warning| format!("config.json {warning}"))
             .collect();
-        Ok(Self {
+        Ok(Self { warnings, ..bundle })
+    }
+
+    /// Reads the bundle in the directory `path`, and every finding about it, warnings and all: not the proof that a
+    /// bundle otherwise is. An error if config.json can't be read at all or does not fit the types.
+    pub fn examine(path: &Path, unknown: Unknown) -> Result<(Self, Vec<Finding>)> {
+        let (path, config) = read(path)?;
+        let mut bundle = Self {
             path,
             config,
-            spec,
-            warnings,
-        })
+            spec: Spec::default(),
+            warnings: Vec::new(),
+        };
+        let (spec, findings) = judge(&bundle.config, unknown).with_context(|| bundle.name())?;
+        bundle.spec = spec;
+        Ok((bundle, findings))
+    }
+
+    fn name(&self) -> String {
+        format!("bundle {}", self.path.display())
     }
 }
 
-/// Every finding about the bundle in the directory `path`, warnings and all; an error if config.json can't be read at
-/// all or does not fit the types.
-pub fn check_all(path: &Path) -> Result<Vec<Finding>> {
-    let (path, config) = read(path)?;
-    let judged = judge(&config).with_context(|| format!("bundle {}", path.display()))?;
-    Ok(judged.1)
-}
-
 /// Reads the text of a config.json and holds it against every rule; the findings are in the order of the rules.
-pub fn judge(config: &[u8]) -> Result<(Spec, Vec<Finding>)> {
-    let mut report = Report::default();
+pub fn judge(config: &[u8], unknown: Unknown) -> Result<(Spec, Vec<Finding>)> {
+    let mut report = Report::new(unknown);
     let spec = parse::document(config, &support::CONFIG, &mut report)?;
     validate::check(&spec, &mut report);
     Ok((spec, report.finish()))
@@ -89,8 +94,8 @@ pub fn parse(config: &[u8]) -> Result<Spec> {
 
 /// Reads and checks a process document, as `exec --process` takes it, and says what is odd about it. Pointers start at
 /// the document's root.
-pub fn parse_process(text: &[u8]) -> Result<(Process, Vec<String>)> {
-    let mut report = Report::default();
+pub fn parse_process(text: &[u8], unknown: Unknown) -> Result<(Process, Vec<String>)> {
+    let mut report = Report::new(unknown);
     let process = parse::document(text, &support::PROCESS, &mut report)?;
     validate::check_process("", &process, &mut report);
     settle(&report.finish()).map(|warnings| (process, warnings))
@@ -148,7 +153,7 @@ fn settle(findings: &[Finding]) -> Result<Vec<String>> {
     }
     let warnings = findings
         .iter()
-        .filter(|finding| finding.severity == Severity::Warning);
+        .filter(|finding| matches!(finding.severity, Severity::Warning | Severity::Ignored));
     Ok(warnings.map(Finding::warning).collect())
 }
 

@@ -93,20 +93,17 @@ impl<'a> Review<'a, '_> {
                 Support::Refused(_) => self.report.unsupported(pointer(&self.path), why),
                 _ => self
                     .report
-                    .warn(pointer(&self.path), format!("this field is ignored: {why}")),
+                    .ignore(pointer(&self.path), format!("this field is ignored: {why}")),
             }
         }
         self.tokens.skip()
     }
 
     fn unknown(&mut self, known: Option<&Field>) {
-        let mut message = String::from("this field is unknown and ignored");
-        if let Some(known) = known {
-            message.push_str("; the spec writes it `");
-            message.push_str(known.name);
-            message.push('`');
-        }
-        self.report.warn(pointer(&self.path), message);
+        let hint = known.map_or_else(String::new, |known| {
+            format!("; the spec writes it `{}`", known.name)
+        });
+        self.report.unknown(pointer(&self.path), &hint);
     }
 
     fn map(&mut self, item: &'static Shape) -> Option<()> {

@@ -75,6 +75,45 @@ const fn ignored(name: &'static str, shape: Shape, why: &'static str) -> Field {
     }
 }
 
+impl Shape {
+    /// What a JSON pointer's next part leads to; `*` stands for every item of a list or a map.
+    fn below(&'static self, part: &str) -> Option<(&'static Self, Support)> {
+        match self {
+            Self::Object(fields) => {
+                let field = fields.iter().find(|field| field.name == part)?;
+                Some((&field.shape, field.support))
+            }
+            Self::List(item) | Self::Map(item) => (part == "*").then_some((*item, Support::Yes)),
+            _ => None,
+        }
+    }
+}
+
+/// What is done with the field at `pointer`, where `*` stands for every item: what is said of it, or of the first that it
+/// stands in and that is not carried out. `None` where there is no such field.
+pub fn of(pointer: &str) -> Option<Support> {
+    let mut place = &CONFIG;
+    let mut support = Support::Yes;
+    for part in pointer.split('/').skip(1) {
+        let (below, here) = place.below(part)?;
+        place = below;
+        if support == Support::Yes {
+            support = here;
+        }
+    }
+    Some(support)
+}
+
+/// The words that the field at `pointer` may be; none for a field that is no such thing.
+pub fn words(pointer: &str) -> &'static [&'static str] {
+    let mut parts = pointer.split('/').skip(1);
+    let place = parts.try_fold(&CONFIG, |place, part| Some(place.below(part)?.0));
+    match place {
+        Some(Shape::Word(words)) => words,
+        _ => &[],
+    }
+}
+
 use Shape::{Flag, Foreign, Free, List, Map, Number, Object, Text, Word};
 
 const TEXTS: Shape = List(&Text);
@@ -91,6 +130,7 @@ pub static CONFIG: Shape = Object(&[
     yes("hooks", Object(HOOKS)),
     yes("annotations", Map(&Free)),
     yes("linux", Object(LINUX)),
+    ignored("freebsd", Foreign, "it means something on FreeBSD only"),
     ignored("solaris", Foreign, "it means something on Solaris only"),
     ignored("windows", Foreign, WINDOWS),
     ignored("zos", Foreign, "it means something on z/OS only"),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::finding::Unknown;
 use super::spec::{Process, Spec};
 use super::support::{self, Shape, Support};
 use super::{judge, parse, parse_process};
@@ -284,7 +285,8 @@ fn findings(section: &str) -> Vec<String> {
     } else {
         format!(",\"linux\":{text},{section}}}")
     });
-    let (_, findings) = judge(all.as_bytes()).unwrap_or_else(|error| panic!("{section}: {error}"));
+    let (_, findings) = judge(all.as_bytes(), Unknown::Ignored)
+        .unwrap_or_else(|error| panic!("{section}: {error}"));
     findings
         .iter()
         .map(|finding| format!("{:?} {}", finding.severity, finding.warning()))
@@ -296,17 +298,17 @@ fn names_unknown_refused_and_ignored_fields_and_hidden_ones() {
     let linux = |field: &str| format!(r#""linux":{{"namespaces":[{{"type":"mount"}}],{field}}}"#);
     let unknown = "this field is unknown and ignored";
     let cases = [
-        (r#""extra":{"seccomp":[1,{"a":["}"]}]}"#.to_owned(), vec![format!("Warning /extra: {unknown}")]),
-        (r#""mounts":[],"Hostname":"x""#.to_owned(), vec![format!("Warning /Hostname: {unknown}; the spec writes it `hostname`")]),
-        (linux(r#""netdevices":{}"#), vec![format!("Warning /linux/netdevices: {unknown}; the spec writes it `netDevices`")]),
-        (linux(r#""a/b~c":7"#), vec![format!("Warning /linux/a~1b~0c: {unknown}")]),
+        (r#""extra":{"seccomp":[1,{"a":["}"]}]}"#.to_owned(), vec![format!("Ignored /extra: {unknown}")]),
+        (r#""mounts":[],"Hostname":"x""#.to_owned(), vec![format!("Ignored /Hostname: {unknown}; the spec writes it `hostname`")]),
+        (linux(r#""netdevices":{}"#), vec![format!("Ignored /linux/netdevices: {unknown}; the spec writes it `netDevices`")]),
+        (linux(r#""a/b~c":7"#), vec![format!("Ignored /linux/a~1b~0c: {unknown}")]),
         (linux(r#""s\u0065ccomp":{"defaultAction":"SCMP_ACT_ALLOW"}"#), vec![]),
         (r#""\u0076m":{"kernel":{"path":"/k"}}"#.into(), vec!["Unsupported /vm: virtual machines are not supported".into()]),
         (linux(r#""seccomp":{}"#), vec!["Invalid /linux/seccomp/defaultAction: `` is no action of the spec".into()]),
         (linux(r#""seccomp":null,"intelRdt" : null,"netDevices":{ },"mountLabel":"""#), vec![]),
         (r#""mounts":[{"destination":"/a","type":"tmpfs","uidMappings":[],"gidMappings":[]}]"#.into(), vec![]),
         (r#""vm":{"kernel":{"path":"/k"}}"#.into(), vec!["Unsupported /vm: virtual machines are not supported".into()]),
-        (r#""windows":{"layerFolders":[]}"#.into(), vec!["Warning /windows: this field is ignored: it means something on Windows only".into()]),
+        (r#""windows":{"layerFolders":[]}"#.into(), vec!["Ignored /windows: this field is ignored: it means something on Windows only".into()]),
         (r#""annotations":{"a":"1","b":"2","\u0061":"3"}"#.into(), vec!["Invalid /annotations/a: this key is there twice".into()]),
         (r#""annotations":{"a":"\u0000"}"#.into(), vec![]),
         (linux(r#""maskedPaths":["/a","/b\u0000c"]"#), vec!["Invalid /linux/maskedPaths/1: a NUL character can't reach the kernel".into()]),
@@ -373,6 +375,7 @@ fn only_these_fields_are_refused_or_ignored() {
     let mut all = BTreeSet::new();
     supported(&support::CONFIG, "", &mut all);
     let wanted = [
+        "/freebsd",
         "/linux/intelRdt",
         "/linux/netDevices",
         "/process/commandLine",
@@ -387,8 +390,11 @@ fn only_these_fields_are_refused_or_ignored() {
 
 #[test]
 fn a_process_document_has_pointers_of_its_own() {
-    let (process, warnings) =
-        parse_process(br#"{"cwd":"/","args":["sh"],"commandLine":"x","y":1}"#).unwrap();
+    let (process, warnings) = parse_process(
+        br#"{"cwd":"/","args":["sh"],"commandLine":"x","y":1}"#,
+        Unknown::Ignored,
+    )
+    .unwrap();
     assert_eq!(process.args, ["sh"]);
     assert_eq!(
         warnings,
@@ -417,7 +423,9 @@ fn a_process_document_has_pointers_of_its_own() {
     ];
     for (text, wanted) in cases {
         assert_eq!(
-            parse_process(text.as_bytes()).unwrap_err().to_string(),
+            parse_process(text.as_bytes(), Unknown::Ignored)
+                .unwrap_err()
+                .to_string(),
             wanted,
             "{text}"
         );

@@ -407,6 +407,51 @@ pub static REST_RULES: &[Rule<Spec>] = &[
     ),
 ];
 
+/// Where the spec has the fields that no rule is about.
+const SECTIONS: &[(&str, &str)] = &[
+    ("", "config.md"),
+    ("/hooks", "config.md#posix-platform-hooks"),
+    ("/linux", "config-linux.md"),
+    ("/linux/intelRdt", "config-linux.md#intelrdt"),
+    ("/linux/memoryPolicy", "config-linux.md#memory-policy"),
+    ("/linux/netDevices", "config-linux.md#network-devices"),
+    ("/linux/resources", "config-linux.md#control-groups"),
+    ("/linux/resources/network", "config-linux.md#network"),
+    ("/linux/seccomp", "config-linux.md#seccomp"),
+    ("/mounts", "config.md#mounts"),
+    ("/process", "config.md#process"),
+    ("/process/user", "config.md#posix-platform-user"),
+];
+
+/// Where the spec has the field at `pointer`, as near as the rules and the table above know it.
+pub fn section(pointer: &str) -> &'static str {
+    let process = PROCESS_RULES
+        .iter()
+        .map(|rule| ("/process", rule.pointer, rule.section));
+    let rules = HEAD_RULES.iter().chain(REST_RULES);
+    let rules = rules.map(|rule| ("", rule.pointer, rule.section));
+    let plain = SECTIONS
+        .iter()
+        .map(|(pointer, section)| ("", *pointer, *section));
+    let all = plain.chain(rules).chain(process);
+    let fits = all.filter_map(|(base, pattern, section)| {
+        let mut parts = pointer.split('/').skip(1);
+        let pattern = [base, pattern].concat();
+        let mut wanted = pattern.split('/').skip(1).peekable();
+        let mut length = 0;
+        while wanted.peek().is_some() {
+            let (wanted, part) = (wanted.next()?, parts.next()?);
+            if wanted != "*" && wanted != part {
+                return None;
+            }
+            length += 1;
+        }
+        Some((length, section))
+    });
+    fits.max_by_key(|(length, _)| *length)
+        .map_or("", |(_, section)| section)
+}
+
 /// Runs every rule on a whole config.json.
 pub fn check(spec: &Spec, report: &mut Report) {
     run(HEAD_RULES, "", spec, report);

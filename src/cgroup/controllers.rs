@@ -13,9 +13,12 @@ use super::resources::{Hierarchy, Missing, Setting};
 use crate::error::{Context, Error, Kind, Result};
 
 /// A controller and the first field of config.json that needs it.
-struct Need<'a> {
-    controller: &'a str,
-    pointer: &'a str,
+#[derive(Debug)]
+pub struct Need<'a> {
+    /// Its name.
+    pub controller: &'a str,
+    /// The field.
+    pub pointer: &'a str,
 }
 
 /// Gives `cgroup` the controllers of `settings`. Where it has them already, as usual, one small file is read.
@@ -38,7 +41,8 @@ pub(super) fn enable(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     Ok(())
 }
 
-fn needs(settings: &[Setting]) -> Vec<Need<'_>> {
+/// The v2 controllers without which `settings` can't be written, each once.
+pub fn needs(settings: &[Setting]) -> Vec<Need<'_>> {
     let mut needs: Vec<Need<'_>> = Vec::new();
     for setting in settings {
         let counts = setting.hierarchy == Hierarchy::Unified

@@ -32,6 +32,7 @@ pub use create::Reservation;
 pub use remove::{end, end_intended, remove};
 
 pub use crate::plan::cgroup_paths::{Paths, Place};
+pub use controllers::{Need, needs};
 
 #[cfg(test)]
 mod tests;

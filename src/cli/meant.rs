@@ -16,12 +16,16 @@ use crate::store::{CgroupDriver, ContainerId};
 /// What a verb does, and to what.
 #[derive(Debug)]
 pub enum Verb {
+    /// Say what would become of a bundle.
+    Check(CheckArgs),
     /// Make a container.
     Create(CreateArgs),
     /// Remove one.
     Delete(DeleteArgs),
     /// Run another program in one.
     Exec(Box<ExecArgs>),
+    /// Print what is implemented.
+    Features,
     /// Signal its init.
     Kill(KillArgs),
     /// List all of them.
@@ -47,6 +51,8 @@ pub struct Global {
     pub cgroup_driver: CgroupDriver,
     /// Whether to overlook what a user may not do with cgroups.
     pub rootless: Rootless,
+    /// Refuse fields that the specification lacks.
+    pub strict: bool,
 }
 
 /// Where a value comes from.
@@ -69,6 +75,26 @@ pub enum Rootless {
     No,
 }
 
+/// `check`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckArgs {
+    /// The bundle's directory, absolute.
+    pub bundle: PathBuf,
+    /// How it is said.
+    pub format: CheckFormat,
+    /// Refuse fields that the specification lacks.
+    pub strict: bool,
+}
+
+/// How the findings of `check` are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
 /// `create`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateArgs {
@@ -88,6 +114,8 @@ pub struct CreateArgs {
     pub no_new_keyring: bool,
     /// How many file descriptors from 3 on to pass to the container.
     pub preserve_fds: u32,
+    /// Refuse fields that the specification lacks.
+    pub strict: bool,
 }
 
 /// `run`
@@ -154,6 +182,8 @@ pub struct ExecArgs {
     pub cgroup: Vec<String>,
     /// Run in a paused container, too.
     pub ignore_paused: bool,
+    /// Refuse fields that the specification lacks.
+    pub strict: bool,
 }
 
 /// `kill`
@@ -215,16 +245,17 @@ impl Global {
             root_origin,
             cgroup_driver: cgroup_driver(words)?,
             rootless,
+            strict: words.on("strict"),
         })
     }
+}
 
-    /// Refuses drivers that this build cannot make cgroups with.
-    fn can_create(&self) -> Result<()> {
-        match self.cgroup_driver {
-            CgroupDriver::Cgroupfs => Ok(()),
-            CgroupDriver::Systemd => Err(not_yet("the systemd cgroup driver (--systemd-cgroup)")),
-            CgroupDriver::Disabled => Err(not_yet("running without cgroups")),
-        }
+/// Refuses drivers that this build cannot make cgroups with.
+pub fn can_create(driver: CgroupDriver) -> Result<()> {
+    match driver {
+        CgroupDriver::Cgroupfs => Ok(()),
+        CgroupDriver::Systemd => Err(not_yet("the systemd cgroup driver (--systemd-cgroup)")),
+        CgroupDriver::Disabled => Err(not_yet("running without cgroups")),
     }
 }
 
@@ -268,16 +299,19 @@ fn unknown(what: &str, text: &str, want: &str) -> Error {
 impl Verb {
     pub(super) fn new(name: &str, words: &Words, global: &Global, caller: &Caller) -> Result<Self> {
         let id = || ContainerId::new(words.needed("ID")?);
+        let strict = global.strict || words.on("strict");
         Ok(match name {
+            "check" => Self::Check(check(words, caller, strict)?),
             "create" => {
-                global.can_create()?;
-                Self::Create(create(words, caller)?)
+                can_create(global.cgroup_driver)?;
+                Self::Create(create(words, caller, strict)?)
             }
             "delete" => Self::Delete(DeleteArgs {
                 id: id()?,
                 force: words.on("force"),
             }),
-            "exec" => Self::Exec(Box::new(exec(words, caller)?)),
+            "exec" => Self::Exec(Box::new(exec(words, caller, strict)?)),
+            "features" => Self::Features,
             "kill" => Self::Kill(KillArgs {
                 id: id()?,
                 signal: signal::number(words.needed("SIGNAL")?)?,
@@ -290,9 +324,9 @@ impl Verb {
                 text => return Err(unknown("format", text, "table or json")),
             }),
             "run" => {
-                global.can_create()?;
+                can_create(global.cgroup_driver)?;
                 Self::Run(RunArgs {
-                    create: create(words, caller)?,
+                    create: create(words, caller, strict)?,
                     detach: words.on("detach"),
                     keep: words.on("keep"),
                     no_subreaper: words.on("no-subreaper"),
@@ -309,7 +343,27 @@ impl Verb {
     }
 }
 
-fn create(words: &Words, caller: &Caller) -> Result<CreateArgs> {
+fn check(words: &Words, caller: &Caller, strict: bool) -> Result<CheckArgs> {
+    let named = (words.value("bundle"), words.value("BUNDLE"));
+    let bundle = match named {
+        (Some(_), Some(_)) => {
+            let text = "the bundle is given twice, by --bundle and alone";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        (named, alone) => named.or(alone).map_or(Path::new("."), Path::new),
+    };
+    Ok(CheckArgs {
+        bundle: caller.absolute(bundle)?,
+        format: match words.needed("format")? {
+            "text" => CheckFormat::Text,
+            "json" => CheckFormat::Json,
+            text => return Err(unknown("format", text, "text or json")),
+        },
+        strict,
+    })
+}
+
+fn create(words: &Words, caller: &Caller, strict: bool) -> Result<CreateArgs> {
     Ok(CreateArgs {
         id: ContainerId::new(words.needed("ID")?)?,
         bundle: bundle(words, caller)?,
@@ -319,6 +373,7 @@ fn create(words: &Words, caller: &Caller) -> Result<CreateArgs> {
         no_pivot: words.on("no-pivot"),
         no_new_keyring: words.on("no-new-keyring"),
         preserve_fds: preserve_fds(words.needed("preserve-fds")?)?,
+        strict,
     })
 }
 
@@ -327,7 +382,7 @@ fn bundle(words: &Words, caller: &Caller) -> Result<PathBuf> {
     Ok(caller.path(words, "bundle")?.unwrap_or_default())
 }
 
-fn exec(words: &Words, caller: &Caller) -> Result<ExecArgs> {
+fn exec(words: &Words, caller: &Caller, strict: bool) -> Result<ExecArgs> {
     let args = words.texts("COMMAND")?;
     let process = match caller.path(words, "process")? {
         Some(_) if !args.is_empty() => {
@@ -356,6 +411,7 @@ fn exec(words: &Words, caller: &Caller) -> Result<ExecArgs> {
         preserve_fds: preserve_fds(words.needed("preserve-fds")?)?,
         cgroup: words.texts("cgroup")?,
         ignore_paused: words.on("ignore-paused"),
+        strict,
     })
 }
 

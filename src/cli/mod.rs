@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: as typed, as meant, and what is printed.
 //!
-//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `report` prints. Runs
+//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `json` writes documents,
+//! `report` prints. Runs
 //! first and last in the runtime's own process, with the caller's privileges. Called by `main`; the verbs in `command`
 //! know the types of `meant` and the log.
 
 mod dashes;
+pub mod json;
 pub mod meant;
 pub mod report;
 mod signal;
@@ -27,10 +29,9 @@ use crate::error::{Error, Kind, Result};
 pub const SPEC_VERSION: &str = "1.3.0";
 
 /// runc's verbs that this build lacks.
-const LATER: [&str; 8] = [
+const LATER: [&str; 7] = [
     "checkpoint",
     "events",
-    "features",
     "pause",
     "ps",
     "restore",

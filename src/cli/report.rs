@@ -230,7 +230,7 @@ fn quoted_if_needed(text: &str) -> String {
 }
 
 /// The text on one line, and with nothing that a terminal would obey. SECURITY: it may name what a container made.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -146,8 +146,12 @@ pub const GLOBAL: &[Flag] = &[
         "Overlook what a user may not do with cgroups: true, false or auto",
     )
     .default("auto"),
+    STRICT,
     switch("version", "Print the version").letter('v'),
 ];
+
+/// Global, so that an engine's settings can ask for it, and of each verb that reads a document.
+const STRICT: Flag = switch("strict", "Refuse fields that the specification lacks");
 
 const ID: Flag = word("ID", Count::Required, "The container's ID");
 const DETACH: Flag = switch("detach", "Return when the program has started").letter('d');
@@ -179,6 +183,7 @@ const CREATE: &[Flag] = &[
     switch("no-pivot", "Enter the root filesystem without pivot_root"),
     switch("no-new-keyring", "Stay in the caller's session keyring"),
     PRESERVE_FDS,
+    STRICT,
     ID,
 ];
 
@@ -217,8 +222,22 @@ const EXEC: &[Flag] = &[
     )
     .many(),
     switch("ignore-paused", "Run in a paused container, too"),
+    STRICT,
     ID,
     word("COMMAND", Count::Rest, "The program and its arguments"),
+];
+
+const CHECK: &[Flag] = &[
+    option("bundle", "DIR", "The bundle's directory").letter('b'),
+    option("format", "FORMAT", "text or json")
+        .letter('f')
+        .default("text"),
+    STRICT,
+    word(
+        "BUNDLE",
+        Count::Optional,
+        "The bundle's directory [default: .]",
+    ),
 ];
 
 const KILL: &[Flag] = &[
@@ -267,6 +286,11 @@ const fn verb(name: &'static str, flags: &'static [Flag], about: &'static str) -
 /// All of them.
 pub const VERBS: &[Verb] = &[
     verb(
+        "check",
+        CHECK,
+        "Say what `create` would refuse of a bundle, or do by halves, and why",
+    ),
+    verb(
         "create",
         CREATE,
         "Make a container, whose program waits for `start`",
@@ -277,6 +301,7 @@ pub const VERBS: &[Verb] = &[
         "Remove a stopped container and all that it held",
     ),
     verb("exec", EXEC, "Run another program in a running container"),
+    verb("features", &[], "Print what is implemented, as JSON"),
     verb("kill", KILL, "Send a signal to a container's init"),
     verb("list", LIST, "List the containers"),
     Verb {

@@ -12,6 +12,7 @@ use corten_sys::{process, socket};
 
 use super::{LOCK_DEADLINE, filter, inherited, modules};
 use crate::bundle::Bundle;
+use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
 use crate::cgroup::resources::Resources;
 use crate::cgroup::{self, Cgroup, DeviceControl, Paths};
@@ -65,11 +66,20 @@ pub(super) fn create(store: &Store, args: &CreateArgs, log: &Log) -> Result<()> 
 
 /// The bundle, checked; what is odd about it goes to the log.
 pub(super) fn open(args: &CreateArgs, log: &Log) -> Result<Bundle> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = Bundle::open(&args.bundle, unknown(args.strict))?;
     for warning in &bundle.warnings {
         log.warn(warning);
     }
     Ok(bundle)
+}
+
+/// How a verb takes fields that the spec lacks.
+pub(super) fn unknown(strict: bool) -> Unknown {
+    if strict {
+        Unknown::Refused
+    } else {
+        Unknown::Ignored
+    }
 }
 
 pub(super) fn check_console(spec: &Spec, args: &CreateArgs) -> Result<()> {

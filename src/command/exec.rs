@@ -8,7 +8,7 @@ use corten_sys::fs::Procfs;
 use corten_sys::signal::SignalFd;
 use corten_sys::socket;
 
-use super::create::write_pid_file;
+use super::create::{self, write_pid_file};
 use super::{filter, modules, start};
 use crate::bundle;
 use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
@@ -90,7 +90,7 @@ fn refuse_unsupported(args: &ExecArgs) -> Result<()> {
 /// The process document, or the container's own process with what the command line changes; and where it stands.
 fn process(config: &Spec, args: &ExecArgs, log: &Log) -> Result<(Process, &'static str)> {
     match &args.process {
-        ExecProcess::Document(path) => Ok((read_document(path, log)?, "")),
+        ExecProcess::Document(path) => Ok((read_document(path, args.strict, log)?, "")),
         ExecProcess::Command { .. } => {
             let process = command(config, &args.process)?;
             bundle::check_process(&process)?;
@@ -99,12 +99,12 @@ fn process(config: &Spec, args: &ExecArgs, log: &Log) -> Result<(Process, &'stat
     }
 }
 
-fn read_document(path: &Path, log: &Log) -> Result<Process> {
+fn read_document(path: &Path, strict: bool, log: &Log) -> Result<Process> {
     let text = std::fs::read(path).map_err(|error| {
         let text = format!("read the process document {}: {error}", path.display());
         Error::new(Kind::Invalid, text)
     })?;
-    let (process, warnings) = bundle::parse_process(&text)
+    let (process, warnings) = bundle::parse_process(&text, create::unknown(strict))
         .map_err(|error| error.in_document(path.display().to_string()))?;
     for warning in &warnings {
         log.warn(warning);

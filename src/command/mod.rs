@@ -3,9 +3,11 @@
 //!
 //! The runtime's own process with the caller's privileges. Called by `main` with what the command line means.
 
+mod check;
 mod create;
 mod delete;
 mod exec;
+mod features;
 mod filter;
 mod inherited;
 mod kill;
@@ -35,6 +37,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
     }
     let store = Store::open(&global.root);
     match verb {
+        Verb::Check(args) => return check::check(&args),
         Verb::State(id) => report::print(&state::state(&store, &id)?)?,
         Verb::List(args) => report::print(&list::list(&store, global.root_origin, args, log)?)?,
         Verb::Kill(args) => kill::kill(&store, &args)?,
@@ -43,6 +46,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Start(id) => start::start(&store, &id, log)?,
         Verb::Run(args) => return run::run(&store, &args, log),
         Verb::Exec(args) => return exec::exec(&store, &args, log),
+        Verb::Features => report::print(&features::features())?,
         Verb::Spec(args) => spec::run(&args.bundle, args.rootless)?,
     }
     Ok(0)
@@ -54,7 +58,9 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         Verb::Create(args) => Some(create::preserved(args)),
         Verb::Run(args) => Some(create::preserved(&args.create)),
         Verb::Exec(args) => Some(args.preserve_fds),
-        Verb::Delete(_)
+        Verb::Check(_)
+        | Verb::Delete(_)
+        | Verb::Features
         | Verb::Kill(_)
         | Verb::List(_)
         | Verb::Spec(_)

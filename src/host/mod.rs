@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What was found out about this kernel and this machine, as data: input of the plan. Runs in the runtime's own process
-//! with whatever privileges it has; reads only.
+//! What was found out about this kernel and this machine, as data: input of the plan and of `check`. Runs in the runtime's
+//! own process with whatever privileges it has; reads only.
 
 mod cgroups;
+pub mod kernel;
 pub mod lsm;
 
 pub use cgroups::{Layout, Membership, V1, cgroups, membership, own_membership};

@@ -20,6 +20,7 @@ pub mod lock;
 pub mod mount;
 pub mod net;
 pub mod pidfd;
+pub mod probe;
 pub mod process;
 pub mod seccomp;
 pub mod shared;

@@ -43,6 +43,31 @@ pub enum Flaw {
 /// A name and a flaw.
 pub type Case = (&'static str, Flaw);
 
+/// What `check` can't know, since it starts and changes nothing.
+const ONLY_CREATE: &[(&str, &str)] = &[
+    ("cwd is a descriptor", "the container's own procfs has it"),
+    ("hook fails", "it has to run for that"),
+    ("hook fails and says why", "it has to run for that"),
+    ("hook killed", "it has to run for that"),
+    ("hook that takes too long", "it has to run for that"),
+    (
+        "idmap of a file system that has none",
+        "it shows when it is asked to map",
+    ),
+    (
+        "memory limit too low",
+        "how much a process needs shows when it runs",
+    ),
+    (
+        "mount target that cannot be made",
+        "the container's own sysfs refuses it",
+    ),
+    (
+        "sysctl with a bad value",
+        "the kernel judges values by taking them",
+    ),
+];
+
 fn cases() -> impl Iterator<Item = &'static Case> {
     [
         document::CASES,
@@ -124,6 +149,53 @@ fn known() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// What `check` refuses, pointer and sentence of each; it changes nothing, or the census would tell.
+fn checked(t: &Trial, c: &Container<'_>) -> Vec<(String, String)> {
+    let out = t
+        .call()
+        .args(["check", "--format", "json"])
+        .arg(&c.bundle)
+        .end();
+    let answer: Value = serde_json::from_str(&out.stdout)
+        .unwrap_or_else(|error| panic!("check prints no JSON: {error}: {out:?}"));
+    let findings = answer["findings"].as_array().expect("findings");
+    let refused: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding["severity"] == "refused")
+        .map(|finding| {
+            let text = |name: &str| finding[name].as_str().expect("text").to_owned();
+            (text("pointer"), text("message"))
+        })
+        .collect();
+    assert_eq!(answer["runs"], refused.is_empty(), "{answer:#}");
+    assert_eq!(out.code, i32::from(!refused.is_empty()), "{answer:#}");
+    refused
+}
+
+/// The field that an error of corten names.
+fn pointer(message: &str) -> &str {
+    let named = message.split_once("(config.json ");
+    let end = named.and_then(|(_, rest)| rest.split_once(')'));
+    end.map_or("", |(pointer, _)| pointer)
+}
+
+/// `check` refuses what `create` refuses, and names the same field.
+fn agree(name: &str, message: &str, refused: &[(String, String)]) {
+    let wanted = pointer(message);
+    let only_create = ONLY_CREATE.iter().find(|(case, _)| *case == name);
+    if let Some((_, reason)) = only_create {
+        assert!(
+            refused.is_empty(),
+            "check can know it after all ({reason}): {refused:?}"
+        );
+        return;
+    }
+    assert!(
+        refused.iter().any(|(pointer, _)| pointer == wanted),
+        "create names {wanted:?}, check {refused:?}"
+    );
+}
+
 /// Runs one case; what corten says of it, if it is corten.
 fn refuse((name, flaw): &Case) -> Option<String> {
     let mut said = None;
@@ -137,6 +209,10 @@ fn refuse((name, flaw): &Case) -> Option<String> {
             assert_eq!(out.code, 1, "{}", out.stderr);
             let message = message(t, &c, &out);
             assert!(message.len() < 500, "too long: {message}");
+            // An id is create's alone.
+            if !matches!(flaw, Flaw::Id(_)) {
+                agree(name, &message, &checked(t, &c));
+            }
             said = Some(message);
         }
     });
@@ -186,6 +262,29 @@ fn each_is_refused_with_one_error() {
         cases().count(),
         failures.join("\n")
     );
+}
+
+/// Which file, document or id is meant is in the message; in a document it is a field.
+#[test]
+fn each_error_names_its_field() {
+    let whole_document = |name: &str, flaw: &Flaw| {
+        matches!(flaw, Flaw::Id(_) | Flaw::Text(_) | Flaw::Bytes(_))
+            || ["config ", "bundle "]
+                .iter()
+                .any(|start| name.starts_with(start))
+    };
+    let known = known();
+    for (name, flaw) in cases() {
+        let message = known.get(*name).map_or("", String::as_str);
+        assert!(!message.is_empty(), "{name}: not in broken.golden");
+        let is_named = pointer(message).starts_with('/');
+        let has_none = whole_document(name, flaw) || *name == "memory limit too low";
+        assert!(is_named || has_none, "{name}: names no field: {message}");
+    }
+    let names: Vec<&str> = cases().map(|(name, _)| *name).collect();
+    for name in known.keys() {
+        assert!(names.contains(&name.as_str()), "{name}: no such case");
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(in super::super) fn presence(spec: &Spec, report: &mut Report) {
                     );
                 }
                 Some(user) if user.path.is_some() && !mappings.is_empty() => {
-                    report.warn(pointer, "the user namespace that is joined has its mappings already, these are not used");
+                    report.ignore(pointer, "the user namespace that is joined has its mappings already, these are not used");
                 }
                 _ => {}
             }

@@ -81,6 +81,9 @@ pub struct Spec {
     /// A section for z/OS is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zos: Option<Foreign>,
+    /// A section for FreeBSD is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freebsd: Option<Foreign>,
 }
 
 record!(Spec {
@@ -97,6 +100,7 @@ record!(Spec {
     "windows" => windows,
     "vm" => vm,
     "zos" => zos,
+    "freebsd" => freebsd,
 });
 
 /// A section for another platform: that it is there is known, what it says is not.

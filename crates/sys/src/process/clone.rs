@@ -31,6 +31,13 @@ bitflags_like! {
     }
 }
 
+impl Namespaces {
+    /// The kind that the kernel names by one of these bits.
+    pub(crate) fn of_bits(bits: libc::c_int) -> Self {
+        Self(u64::from(bits.unsigned_abs()))
+    }
+}
+
 /// `libc`'s constant is an i32, which this bit does not fit (linux/sched.h).
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
