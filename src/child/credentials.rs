@@ -32,9 +32,13 @@ pub fn apply(wanted: &Process) -> Result<()> {
     )
     .context("set capabilities")
     .at(|| format!("{}/capabilities", wanted.pointer))?;
-    process::set_ambient_capabilities(capabilities.ambient)
-        .context("set ambient capabilities")
-        .at(|| format!("{}/capabilities/ambient", wanted.pointer))?;
+    // The kernel keeps nothing in the ambient set that is not both permitted and inheritable (capabilities(7)): where
+    // nothing is, the set is empty by now.
+    if capabilities.permitted & capabilities.inheritable != 0 {
+        process::set_ambient_capabilities(capabilities.ambient)
+            .context("set ambient capabilities")
+            .at(|| format!("{}/capabilities/ambient", wanted.pointer))?;
+    }
     process::set_umask(wanted.umask);
     Ok(())
 }
