@@ -183,8 +183,9 @@ impl Facts {
     /// Whether the whole argument is `value`.
     fn is(&self, value: u64) -> Answer {
         let [low, high] = halves(value);
-        match self.equals(HIGH, high) {
-            Answer::Is(true) => self.equals(LOW, low),
+        // The low word first: that is where arguments differ.
+        match self.equals(LOW, low) {
+            Answer::Is(true) => self.equals(HIGH, high),
             other => other,
         }
     }
@@ -225,7 +226,7 @@ impl Facts {
     /// Whether the argument's bits under `mask` are `datum`'s, from the half on that is next.
     fn has(&self, state: &State, mask: u64, datum: u64) -> Answer {
         let (masks, data) = (halves(mask), halves(datum));
-        for half in [HIGH, LOW].into_iter().skip(state.halves.into()) {
+        for half in [LOW, HIGH].into_iter().skip(state.halves.into()) {
             let (mask, k, known) = (masks[half], data[half], self.words[half]);
             let answer = match mask {
                 0 => Answer::Is(true),
@@ -407,7 +408,7 @@ fn answered(mut state: State, asked: Asked, yes: bool) -> State {
     if asked.mask == u32::MAX {
         state.facts.words[asked.half].learn(asked.code, asked.k, yes);
     } else if yes {
-        state.halves = if asked.half == HIGH { 1 } else { 2 };
+        state.halves = if asked.half == LOW { 1 } else { 2 };
     } else {
         state = refused(state);
     }

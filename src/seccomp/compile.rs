@@ -9,7 +9,7 @@ use super::bpf::{ARCH, NUMBER, Program};
 use super::checks::Checks;
 use super::emit::{Emitter, Target};
 use super::model::{Action, Profile};
-use super::ranges::{self, Range};
+use super::ranges::{self, Section};
 use super::tables::Arch;
 use super::tree;
 
@@ -25,8 +25,8 @@ pub fn compile(profile: &Profile, native: Arch) -> Result<Program> {
     // Backwards: the native section, which is first, is written last.
     for archs in by_token(profile, native)?.iter().rev() {
         checks.forget();
-        let ranges = ranges::ranges(profile, &named, archs, &mut checks)?;
-        emitter.tests(&checks.tests, ranges.iter().map(|range| range.goal));
+        let ranges = ranges::section(profile, &named, archs, &mut checks)?;
+        emitter.tests(&checks.tests, ranges.ranges.iter().map(|range| range.goal));
         let section = section(&mut emitter, &ranges);
         other = Target::Label(emitter.dispatch(archs[0].token(), section, other));
     }
@@ -58,18 +58,11 @@ fn by_token(profile: &Profile, native: Arch) -> Result<Vec<Vec<Arch>>> {
 }
 
 /// Writes what is decided by number, and says where it begins.
-fn section(emitter: &mut Emitter, ranges: &[Range]) -> Target {
-    let weighed = tree::weighed(ranges, uniform, emitter);
+fn section(emitter: &mut Emitter, section: &Section) -> Target {
+    let weighed = tree::weighed(&section.ranges, &section.weights, emitter);
     let decided = tree::emit(emitter, &weighed);
     match weighed.len() {
         0 | 1 => decided,
         _ => Target::Label(emitter.load(NUMBER)),
     }
-}
-
-/// Every number that may be a call's is as likely as every other.
-fn uniform(start: u32, end: Option<u32>) -> u64 {
-    const CALLS: u32 = 512;
-    let end = end.unwrap_or(u32::MAX);
-    u64::from(end.saturating_sub(start).min(CALLS))
 }

@@ -31,6 +31,17 @@ struct About {
     way: Option<Multiplexed>,
 }
 
+/// What a thousandth of all calls weighs, against a range that none of them is in.
+const OFTEN: u64 = 32;
+
+/// The ranges of one token from 0 on.
+pub struct Section {
+    /// By start.
+    pub ranges: Vec<Range>,
+    /// Numbers that come often, with how often; by number.
+    pub weights: Vec<(u32, u64)>,
+}
+
 /// The calls that the profile's rules name. A name that no architecture has means nothing.
 pub fn named(profile: &Profile) -> Vec<Named> {
     let mut named = Vec::new();
@@ -42,20 +53,28 @@ pub fn named(profile: &Profile) -> Vec<Named> {
 }
 
 /// The numbers from 0 on, of all of `archs`, which share one token.
-pub fn ranges(
+pub fn section(
     profile: &Profile,
     named: &[Named],
     archs: &[Arch],
     checks: &mut Checks,
-) -> Result<Vec<Range>> {
+) -> Result<Section> {
     let mut exact = Vec::new();
-    let mut starts = Vec::new();
-    for arch in archs {
-        starts.extend(numbers(profile, named, *arch, checks, &mut exact)?);
+    let mut newest = Vec::new();
+    let mut weights = Vec::new();
+    for (place, arch) in archs.iter().enumerate() {
+        newest.extend(numbers(profile, named, *arch, checks, &mut exact)?);
+        for (call, often) in tables::often() {
+            // x32 beside x86_64 is there to be complete.
+            let weight = (u64::from(often) * OFTEN) >> (8 * place);
+            weights.extend(call.number(*arch).map(|number| (number, weight)));
+        }
     }
     exact.sort_unstable_by_key(|range: &Range| range.start);
-    let between = between(profile.default, archs, &starts);
-    Ok(merged(&exact, &between))
+    weights.sort_unstable();
+    let between = between(profile.default, archs, &newest);
+    let ranges = merged(&exact, &between);
+    Ok(Section { ranges, weights })
 }
 
 /// Puts the goals of the numbers that rules are about into `exact`, and says which number is the newest, if any is.

@@ -7,7 +7,9 @@
 //! written as it is found, the no side first.
 
 use super::bpf::{AT_LEAST, EQUAL};
+use super::checks::Goal;
 use super::emit::{Emitter, Target};
+use super::model::Action;
 use super::ranges::Range;
 
 /// A range with how often its numbers are called.
@@ -20,24 +22,33 @@ pub struct Weighed {
     weight: u64,
 }
 
-/// The ranges with the weight of each by `weight`, of numbers from its start to before its end. A range that is never
-/// called has a little nevertheless: the tree must not be a list there.
-pub fn weighed(
-    ranges: &[Range],
-    weight: impl Fn(u32, Option<u32>) -> u64,
-    emitter: &Emitter,
-) -> Vec<Weighed> {
+/// The ranges with what the numbers in them weigh. A range that is never called has a little nevertheless: the tree must
+/// not be a list there.
+pub fn weighed(ranges: &[Range], weights: &[(u32, u64)], emitter: &Emitter) -> Vec<Weighed> {
+    let mut weights = weights.iter().peekable();
     let weighed = |(place, range): (usize, &Range)| {
         let end = ranges.get(place + 1).map(|next| next.start);
+        let mut weight = 1;
+        while let Some((_, more)) =
+            weights.next_if(|(number, _)| end.is_none_or(|end| *number < end))
+        {
+            weight += more;
+        }
+        if range.goal != Goal::Return(Action::Allow.value()) {
+            weight *= UNCACHED;
+        }
         Weighed {
             start: range.start,
             end,
             target: emitter.target(range.goal),
-            weight: weight(range.start, end) + 1,
+            weight,
         }
     };
     ranges.iter().enumerate().map(weighed).collect()
 }
+
+/// Calls that are simply allowed are the kernel's cache's (since Linux 5.11), so the others weigh more.
+const UNCACHED: u64 = 16;
 
 /// How `ranges` are told apart at a node.
 #[derive(Debug, Clone, Copy)]
@@ -146,15 +157,17 @@ fn bits(weight: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::bpf::{NUMBER, Program, RETURN};
-    use super::super::checks::Goal;
     use super::super::interpret::{Call, run};
     use super::super::tables::Endian;
     use super::*;
     use corten_sys::seccomp::Instruction;
 
-    fn decide(ranges: &[Range], weight: impl Fn(u32, Option<u32>) -> u64) -> Program {
+    fn decide(ranges: &[Range], weight: impl Fn(u32) -> u64) -> Program {
         let mut emitter = Emitter::default();
-        let weighed = weighed(ranges, weight, &emitter);
+        let weights = ranges
+            .iter()
+            .map(|range| (range.start, weight(range.start)));
+        let weighed = weighed(ranges, &weights.collect::<Vec<_>>(), &emitter);
         match emit(&mut emitter, &weighed) {
             Target::Return(value) => Program::new(vec![Instruction::plain(RETURN, value)]),
             Target::Label(_) => {
@@ -204,7 +217,7 @@ mod tests {
                 });
             }
             let heavy = next(5000) as u32;
-            let program = decide(&ranges, |start, _| u64::from(start ^ heavy) % 977);
+            let program = decide(&ranges, |start| u64::from(start ^ heavy) % 977);
             for (place, range) in ranges.iter().enumerate() {
                 let next = ranges.get(place + 1).map(|next| next.start);
                 let last = next.map_or(u32::MAX, |next| next - 1);
@@ -223,7 +236,7 @@ mod tests {
             goal: Goal::Return(start % 3),
         });
         let ranges: Vec<_> = goals.collect();
-        let often = |start: u32, _| if start == 42 { 10_000 } else { 1 };
+        let often = |start| if start == 42 { 10_000 } else { 1 };
         let (_, executed) = answer(&decide(&ranges, often), 42);
         assert!(executed <= 4, "{executed}");
         // And the rest is no list.
@@ -236,7 +249,7 @@ mod tests {
             (start % 10 == 9 || start % 10 == 0).then_some(Range { start, goal })
         };
         let ranges: Vec<_> = (0..100).filter_map(hole).collect();
-        let at_zero = |start: u32, _| if start == 0 { 1000 } else { 0 };
+        let at_zero = |start| if start == 0 { 1000 } else { 0 };
         let (_, executed) = answer(&decide(&ranges, at_zero), 5);
         assert!(executed <= 3, "{executed}");
     }

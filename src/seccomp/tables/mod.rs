@@ -15,4 +15,4 @@ pub use arch::{Arch, Endian, Word, X32_BIT};
 pub use generated::KERNEL;
 pub use multiplex::{Multiplexed, meant, multiplexed};
 pub use names::{Call, calls, highest, name, number};
-pub use weights::weight;
+pub use weights::{often, weight};

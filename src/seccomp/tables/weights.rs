@@ -41,3 +41,8 @@ pub fn weight(call: Call) -> u16 {
     let found = WEIGHTS.binary_search_by_key(&call.0, |(own, _)| *own);
     found.map_or(0, |at| WEIGHTS[at].1)
 }
+
+/// The calls that the workloads made, with the weight of each.
+pub fn often() -> impl Iterator<Item = (Call, u16)> {
+    WEIGHTS.iter().map(|(call, weight)| (Call(*call), *weight))
+}
