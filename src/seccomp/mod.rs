@@ -10,6 +10,7 @@ mod checks;
 mod compile;
 mod emit;
 pub mod evaluate;
+pub mod explain;
 pub mod interpret;
 pub mod model;
 mod order;
