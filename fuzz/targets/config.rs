@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use corten::bundle::finding::Finding;
+use corten::bundle::finding::{Finding, Unknown};
 use corten::bundle::{self, Bundle, support};
 use corten::cgroup::Paths;
 use corten::cgroup::resources::Resources;
@@ -21,7 +21,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 
 fuzz_target!(|text: &[u8]| {
     let document: Option<Value> = serde_json::from_slice(text).ok();
-    let (spec, findings) = match bundle::judge(text) {
+    let (spec, findings) = match bundle::judge(text, Unknown::Ignored) {
         Ok(judged) => judged,
         Err(error) => {
             assert!(!error.to_string().is_empty());
@@ -38,7 +38,7 @@ fuzz_target!(|text: &[u8]| {
         }
     }
     let written = serde_json::to_vec(&spec).expect("a Spec can be written");
-    let (again, found) = bundle::judge(&written).expect("what was written can be read");
+    let (again, found) = bundle::judge(&written, Unknown::Ignored).expect("what was written can be read");
     assert_eq!(format!("{spec:?}"), format!("{again:?}"));
     let refused = findings.iter().find_map(Finding::error);
     if refused.is_some() {

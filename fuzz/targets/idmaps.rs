@@ -6,6 +6,7 @@
 
 use arbitrary::Arbitrary;
 use corten::bundle;
+use corten::bundle::finding::Unknown;
 use corten::bundle::spec::LinuxIdMapping;
 use corten::plan::namespaces::{self, IdMaps};
 use libfuzzer_sys::fuzz_target;
@@ -75,7 +76,7 @@ fuzz_target!(|input: Input| {
         },
     });
     let (spec, findings) =
-        bundle::judge(document.to_string().as_bytes()).expect("it fits the types");
+        bundle::judge(document.to_string().as_bytes(), Unknown::Ignored).expect("it fits the types");
     let refused = |pointer: &str| {
         findings
             .iter()

@@ -3,6 +3,7 @@
 
 #![no_main]
 
+use corten::bundle::finding::Unknown;
 use corten::bundle::{self, support};
 use corten::plan::process;
 use corten_fuzz::document::assert_names_a_field;
@@ -16,7 +17,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 
 fuzz_target!(|text: &[u8]| {
     let document: Option<Value> = serde_json::from_slice(text).ok();
-    let read = match bundle::parse_process(text) {
+    let read = match bundle::parse_process(text, Unknown::Ignored) {
         Ok((read, _warnings)) => read,
         Err(error) => {
             if let Some(document) = document.filter(Value::is_object) {
@@ -26,7 +27,7 @@ fuzz_target!(|text: &[u8]| {
         }
     };
     let written = serde_json::to_vec(&read).expect("a Process can be written");
-    let (again, _) = bundle::parse_process(&written).expect("what was written can be read");
+    let (again, _) = bundle::parse_process(&written, Unknown::Ignored).expect("what was written can be read");
     assert_eq!(format!("{read:?}"), format!("{again:?}"));
     // The same rules, asked in the way of `exec` without a document.
     bundle::check_process(&read).expect("a process is good wherever it comes from");

@@ -233,6 +233,7 @@ fn written_in_every_way(typed: Typed) {
         no_pivot,
         no_new_keyring,
         preserve_fds,
+        strict,
     } = create;
     assert_eq!(id.as_str(), "id");
     assert_eq!(
@@ -244,8 +245,8 @@ fn written_in_every_way(typed: Typed) {
     assert_eq!(console_socket, path("console-socket"), "{args:?}");
     assert_eq!(pidfd_socket, path("pidfd-socket"), "{args:?}");
     assert_eq!(
-        (no_pivot, no_new_keyring),
-        (on("no-pivot"), on("no-new-keyring")),
+        (no_pivot, no_new_keyring, strict),
+        (on("no-pivot"), on("no-new-keyring"), on("strict")),
         "{args:?}"
     );
     let fds = values("preserve-fds")

@@ -169,6 +169,12 @@ pub static PROBES: &[Probe] = &[
         kernel::sysctls,
     ),
     probe(
+        "/linux/memoryPolicy",
+        "config-linux.md#memory-policy",
+        "memory nodes exist",
+        process::memory_policy,
+    ),
+    probe(
         "/process/rlimits/*",
         "getrlimit(2)",
         "no hard limit is raised without CAP_SYS_RESOURCE, nor above what the kernel allows",

@@ -122,3 +122,15 @@ pub(super) fn selinux(asked: &Asked<'_>, report: &mut Report) {
         }
     }
 }
+
+pub(super) fn memory_policy(asked: &Asked<'_>, report: &mut Report) {
+    let policy = asked.linux().and_then(|linux| linux.memory_policy.as_ref());
+    let nodes = policy.and_then(|policy| policy.nodes.as_deref());
+    let wanted = nodes.and_then(kernel::highest_in);
+    if let (Some(wanted), Some(most)) = (wanted, kernel::highest("node"))
+        && wanted > most
+    {
+        let text = format!("this machine has no node {wanted}, the last one is {most}");
+        report.lacks("/linux/memoryPolicy", text, "");
+    }
+}
