@@ -4,6 +4,27 @@
 use corten::error::Error;
 use serde_json::Value;
 
+/// The document, unless it is none, or has a key twice: then a pointer may be about the value that got lost.
+pub fn read(text: &[u8]) -> Option<Value> {
+    let document: Value = serde_json::from_slice(text).ok()?;
+    (members(text) == members(document.to_string().as_bytes())).then_some(document)
+}
+
+/// How many members all objects of the text have: the colons outside of strings.
+fn members(text: &[u8]) -> usize {
+    let (mut count, mut inside, mut escaped) = (0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => inside = !inside,
+            b':' if !inside => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// Whether `pointer` leads to a value, or to a place for one: fields that are missing are named too, in sections that
 /// may be missing as a whole. An item that is missing can't be meant, nor a field of what is no object.
 pub fn leads_somewhere(document: &Value, pointer: &str) -> bool {

@@ -2,7 +2,8 @@
 //! Mutations of JSON documents that know the table of fields: what libFuzzer changes byte by byte hardly ever stays a
 //! document that any rule looks at. Called by the targets' mutators; every third mutation is left to libFuzzer.
 
-use corten::bundle::support::{Field, Shape};
+use corten::bundle::names::CAPABILITIES;
+use corten::bundle::support::{CONFIG, Field, Shape};
 use serde_json::{Map, Value};
 
 use crate::dice::Dice;
@@ -157,6 +158,78 @@ const WORDS: &[&str] = &[
     "clone",
 ];
 
+/// Words of a field, by its name: where only these mean anything, others would never be met.
+const OF_FIELDS: &[(&str, &[&str])] = &[
+    ("defaultAction", ACTIONS),
+    ("action", ACTIONS),
+    ("architectures", ARCHITECTURES),
+    ("op", OPERATORS),
+    ("names", CALLS),
+    ("flags", FLAGS),
+    ("options", OPTIONS),
+    ("bounding", &CAPABILITIES),
+    ("effective", &CAPABILITIES),
+    ("inheritable", &CAPABILITIES),
+    ("permitted", &CAPABILITIES),
+    ("ambient", &CAPABILITIES),
+];
+
+#[rustfmt::skip]
+const ACTIONS: &[&str] = &[
+    "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE",
+    "SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY",
+];
+
+#[rustfmt::skip]
+const ARCHITECTURES: &[&str] = &[
+    "SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64", "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64", "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB",
+];
+
+const OPERATORS: &[&str] = &[
+    "SCMP_CMP_NE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_MASKED_EQ",
+];
+
+/// Old and new ones, multiplexed ones, and those that few architectures have.
+#[rustfmt::skip]
+const CALLS: &[&str] = &[
+    "read", "write", "open", "openat", "openat2", "clone", "clone3", "execve", "execveat", "exit", "exit_group", "fork",
+    "personality", "prctl", "seccomp", "socket", "connect", "accept", "accept4", "bind", "sendmsg", "recvmmsg",
+    "setsockopt", "semget", "semtimedop", "shmat", "shmdt", "msgsnd", "ipc", "socketcall", "mmap", "mmap2", "stat64",
+    "ioctl", "kill", "mount", "umount2", "unshare", "setns", "bpf", "keyctl", "ptrace", "syslog", "uname", "restart_syscall",
+    "arm_fadvise64_64", "s390_runtime_instr", "sync_file_range2", "arch_prctl", "modify_ldt", "landlock_add_rule",
+    "futex_waitv", "mseal", "cachestat", "statmount", "process_madvise", "rt_sigaction", "io_uring_setup", "breakpoint",
+    "cacheflush", "riscv_flush_icache", "spu_run", "get_thread_area", "no_such_call",
+];
+
+const FLAGS: &[&str] = &[
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+    "SCHED_FLAG_RESET_ON_FORK",
+    "SCHED_FLAG_KEEP_PARAMS",
+    "MPOL_F_STATIC_NODES",
+];
+
+#[rustfmt::skip]
+const OPTIONS: &[&str] = &[
+    "bind", "rbind", "ro", "rro", "rw", "rrw", "nosuid", "suid", "rnosuid", "nodev", "noexec", "noatime", "rnoatime",
+    "relatime", "strictatime", "nosymfollow", "shared", "rslave", "private", "runbindable", "sync", "async", "dirsync",
+    "lazytime", "iversion", "tmpcopyup", "idmap", "ridmap", "idmap=uids=0-1000-10#10-5000-1;gids=0-1000-10",
+    "ridmap=uids=@0-0-1;gids=@0-0-1", "idmap=uids=0-0-0;gids=+1-2-3", "idmap=", "dest-nofollow", "src-nofollow",
+    "copy-symlink", "remount", "mode=1777", "size=64k", "nr_inodes=", "context=a:b:c", "lowerdir=/a:/b", "newinstance",
+    "hidepid=2", "xattr", "",
+];
+
 /// Numbers at the edges of what fields hold.
 const NUMBERS: &[i128] = &[
     0,
@@ -202,6 +275,17 @@ const NUMBERS: &[i128] = &[
     -0x8000_0000,
     -0x8000_0000_0000_0000,
 ];
+
+/// The shape of the field that `path` leads to in config.json.
+pub fn shape_of(path: &[&str]) -> Option<&'static Shape> {
+    path.iter().try_fold(&CONFIG, |shape, name| match shape {
+        Shape::Object(fields) => {
+            let found = fields.iter().find(|field| field.name == *name);
+            found.map(|field| &field.shape)
+        }
+        _ => None,
+    })
+}
 
 /// Changes the document in `data[..size]`; `raw` is libFuzzer's own mutation. Returns the new size.
 pub fn document(
@@ -261,7 +345,7 @@ fn change_object(members: &mut Map<String, Value>, fields: &'static [Field], dic
     };
     match dice.below(8) {
         0 => drop(members.remove(field.name)),
-        1 => drop(members.insert(field.name.to_owned(), made(&field.shape, 3, dice))),
+        1 => drop(members.insert(field.name.to_owned(), made_for(field, 3, dice))),
         2 if dice.one_in(8) => {
             let name = field.name.to_ascii_uppercase();
             members.insert(name, anything(dice));
@@ -275,8 +359,9 @@ fn change_object(members: &mut Map<String, Value>, fields: &'static [Field], dic
             let field = dice.pick(&there).copied().unwrap_or(field);
             let value = members.entry(field.name).or_insert(Value::Null);
             if value.is_null() {
-                *value = made(&field.shape, 3, dice);
+                *value = made_for(field, 3, dice);
             } else {
+                enter(field, dice);
                 change(value, &field.shape, dice);
             }
         }
@@ -339,6 +424,17 @@ fn change_text(text: &mut String, dice: &mut Dice) {
     };
 }
 
+/// From here on words are those of the field.
+fn enter(field: &Field, dice: &mut Dice) {
+    let found = OF_FIELDS.iter().find(|(name, _)| *name == field.name);
+    dice.words = found.map_or(WORDS, |(_, words)| words);
+}
+
+fn made_for(field: &'static Field, depth: usize, dice: &mut Dice) -> Value {
+    enter(field, dice);
+    made(&field.shape, depth, dice)
+}
+
 /// A value of the shape, with at most `depth` levels below it.
 fn made(shape: &'static Shape, depth: usize, dice: &mut Dice) -> Value {
     match shape {
@@ -354,7 +450,7 @@ fn made(shape: &'static Shape, depth: usize, dice: &mut Dice) -> Value {
             let some: Vec<&Field> = some.collect();
             let members = some.iter();
             members
-                .map(|field| (field.name.to_owned(), made(&field.shape, depth - 1, dice)))
+                .map(|field| (field.name.to_owned(), made_for(field, depth - 1, dice)))
                 .collect::<Map<_, _>>()
                 .into()
         }
@@ -373,7 +469,9 @@ fn made(shape: &'static Shape, depth: usize, dice: &mut Dice) -> Value {
 }
 
 fn word(dice: &mut Dice) -> String {
-    dice.pick(WORDS).copied().unwrap_or_default().to_owned()
+    let words = if dice.one_in(8) { WORDS } else { dice.words };
+    let word = dice.pick(words).or(dice.pick(WORDS));
+    word.copied().unwrap_or_default().to_owned()
 }
 
 fn number(dice: &mut Dice) -> Value {

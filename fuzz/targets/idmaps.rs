@@ -75,8 +75,8 @@ fuzz_target!(|input: Input| {
             "gidMappings": listed(&gids),
         },
     });
-    let (spec, findings) =
-        bundle::judge(document.to_string().as_bytes(), Unknown::Ignored).expect("it fits the types");
+    let (spec, findings) = bundle::judge(document.to_string().as_bytes(), Unknown::Ignored)
+        .expect("it fits the types");
     let refused = |pointer: &str| {
         findings
             .iter()

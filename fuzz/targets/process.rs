@@ -6,7 +6,7 @@
 use corten::bundle::finding::Unknown;
 use corten::bundle::{self, support};
 use corten::plan::process;
-use corten_fuzz::document::assert_names_a_field;
+use corten_fuzz::document::{self, assert_names_a_field};
 use corten_fuzz::{mutate, plan};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use serde_json::Value;
@@ -16,7 +16,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 });
 
 fuzz_target!(|text: &[u8]| {
-    let document: Option<Value> = serde_json::from_slice(text).ok();
+    let document = document::read(text);
     let read = match bundle::parse_process(text, Unknown::Ignored) {
         Ok((read, _warnings)) => read,
         Err(error) => {
@@ -27,7 +27,8 @@ fuzz_target!(|text: &[u8]| {
         }
     };
     let written = serde_json::to_vec(&read).expect("a Process can be written");
-    let (again, _) = bundle::parse_process(&written, Unknown::Ignored).expect("what was written can be read");
+    let (again, _) =
+        bundle::parse_process(&written, Unknown::Refused).expect("what was written can be read");
     assert_eq!(format!("{read:?}"), format!("{again:?}"));
     // The same rules, asked in the way of `exec` without a document.
     bundle::check_process(&read).expect("a process is good wherever it comes from");

@@ -89,13 +89,14 @@ struct Typed {
 }
 
 /// (name, letter, whether it has a value) of flags that both `create` and the table of this file know.
-const CREATE: [(&str, Option<char>, bool); 7] = [
+const CREATE: [(&str, Option<char>, bool); 8] = [
     ("bundle", Some('b'), true),
     ("pid-file", None, true),
     ("console-socket", None, true),
     ("pidfd-socket", None, true),
     ("no-pivot", None, false),
     ("no-new-keyring", None, false),
+    ("strict", None, false),
     ("preserve-fds", None, true),
 ];
 
@@ -127,7 +128,7 @@ fn written(name: &str, letter: Option<char>, value: Option<&str>, way: u8) -> Ve
 
 /// However a line is written, it means the same.
 fn written_in_every_way(typed: Typed) {
-    let table = if typed.is_exec { EXEC } else { CREATE };
+    let table: &[_] = if typed.is_exec { &EXEC } else { &CREATE };
     let mut args: Vec<OsString> = vec![if typed.is_exec { "exec" } else { "create" }.into()];
     let mut meant: Vec<(&str, String)> = Vec::new();
     for (index, value, way) in typed.flags.into_iter().take(12) {
@@ -234,6 +235,7 @@ fn written_in_every_way(typed: Typed) {
         no_new_keyring,
         preserve_fds,
         strict,
+        ..
     } = create;
     assert_eq!(id.as_str(), "id");
     assert_eq!(
