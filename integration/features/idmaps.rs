@@ -279,3 +279,61 @@ fn the_source_itself_is_not_mapped() {
         assert_eq!(fs::metadata(source.join("1000")).unwrap().uid(), 1000);
     });
 }
+
+/// A link that is copied has no mount whose owners could be mapped.
+#[test]
+fn a_copied_link_needs_no_map() {
+    trial(|t| {
+        let link = t.dir.join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        let c = t
+            .container()
+            .user_namespace(FIRST, 65536)
+            .mount(
+                "/data/link",
+                "bind",
+                &link,
+                &["bind", "idmap", "copy-symlink"],
+            )
+            .probe("stat /data/link")
+            .done();
+        let stat = c.run().ok().seen("stat");
+        assert_eq!(stat["/data/link"]["target"], "/etc/passwd");
+    });
+}
+
+/// The runtime may need many descriptors for the sources; the program's limit is the caller's all the same.
+#[test]
+fn the_limit_of_open_files_is_the_caller_s() {
+    trial(|t| {
+        let source = owned(t, &[]);
+        for (draft, limits) in [
+            (t.container(), None),
+            (t.container().user_namespace(FIRST, 65536), None),
+            (
+                t.container(),
+                Some(json!([{"type": "RLIMIT_NOFILE", "soft": 600, "hard": 700}])),
+            ),
+        ] {
+            let wanted = match limits {
+                None => ["500", "1000"],
+                Some(_) => ["600", "700"],
+            };
+            let limits = limits.unwrap_or(json!([]));
+            let c = mapped(draft, &source, &["bind"], &[[0, 0, 1]])
+                .with("/process/rlimits", limits)
+                .probe("rlimits")
+                .done();
+            let out = t
+                .program(std::path::Path::new("/usr/bin/prlimit"))
+                .arg("--nofile=500:1000")
+                .arg(&t.runtime.path)
+                .arg("--root")
+                .arg(t.state_root())
+                .args(["run", "--bundle", c.bundle.to_str().unwrap(), &c.id])
+                .end()
+                .ok();
+            assert_eq!(out.seen("rlimits")["Max open files"], json!(wanted));
+        }
+    });
+}

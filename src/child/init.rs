@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::batch::Batch;
-use corten_sys::process::{self, Namespaces as Kinds};
+use corten_sys::process::{self, Namespaces as Kinds, OpenFiles};
 use corten_sys::{fs, net, signal};
 
 use super::exec::{self, Gate};
@@ -34,6 +34,8 @@ pub struct Setup<'a> {
     pub tree: OwnedFd,
     /// Bind sources opened by the runtime, by index in config.json.
     pub sources: Vec<Option<OwnedFd>>,
+    /// What the limit of open files was before the runtime raised it for those.
+    pub open_files: Option<OpenFiles>,
     /// Namespaces to join, in order.
     pub joins: Vec<(Kinds, OwnedFd)>,
     /// The console socket's connection, for a process with a terminal.
@@ -78,6 +80,7 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
         progress,
         tree,
         sources,
+        open_files,
         joins,
         console,
         gate,
@@ -151,6 +154,9 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
     enter(plan, progress, &root, masks, &mut batch)?;
     mounts::seal_late(late)?;
     rootfs::finish(&plan.rootfs, &root)?;
+    if let Some(limit) = open_files.filter(|_| !plan.process.limits_open_files()) {
+        limit.restore()?;
+    }
     let program = give_up_privileges(plan, progress, &root, (channel, handover))?;
 
     progress.begin(Step::Sweep);

@@ -89,7 +89,8 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
             channel: childs_end,
             progress: &progress,
             tree,
-            sources,
+            sources: sources.files,
+            open_files: sources.limit,
             joins: entered.joins,
             console: resources.console,
             gate: resources.gate,
@@ -114,8 +115,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         limits::apply(&plan.process, init.pid)?;
     }
     init.admit(&plan.process, plan.namespaces.maps.as_ref())?;
-    sources::map_containers(plan, &sources, init.pid)?;
-    drop(sources);
+    sources::map_containers(plan, sources, init.pid)?;
     if plan.init_waits() {
         init.channel.send(&ToChild::Proceed)?;
     }

@@ -10,34 +10,40 @@ use std::path::Path;
 
 use corten_sys::fs::{self, FileType, Mode, OFlags, Procfs};
 use corten_sys::mount::{self, Reach};
-use corten_sys::process::{self, ChildOf, Cloned, Namespaces as Kinds};
+use corten_sys::process::{self, ChildOf, Cloned, Namespaces as Kinds, OpenFiles};
 use corten_sys::{Errno, signal, socket};
 
 use super::idmap;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::plan::mount_ids::{Through, Users};
-use crate::plan::mounts::Mount;
+use crate::plan::mounts::{Mount, Source};
 use crate::plan::options::SourceLink;
 
-/// Bind sources by index in config.json; `None` where init opens it itself.
-pub type Sources = Vec<Option<OwnedFd>>;
+/// Bind sources.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// By index in config.json; `None` where init opens it itself.
+    pub files: Vec<Option<OwnedFd>>,
+    /// The limit of open files, where it was raised for them: init and hooks go back to it.
+    pub limit: Option<OpenFiles>,
+}
 
 /// Opens what the plan leaves to the runtime.
 pub fn open(plan: &Plan) -> Result<Sources> {
-    let mut sources = Vec::new();
+    let mut sources = Sources::default();
     let mut users = Vec::new();
     for (wanted, path, reach, link) in plan.sources_to_open() {
-        if sources.is_empty() {
-            process::raise_open_files()?;
-            sources.resize_with(plan.mounts.len(), || None);
+        if sources.files.is_empty() {
+            sources.limit = Some(OpenFiles::raise()?);
+            sources.files.resize_with(plan.mounts.len(), || None);
             users = make_users(&plan.mount_users)?;
         }
         let source = open_one(plan, path, reach, link, wanted, &users);
         let source = source
             .with_context(|| format!("mount {}", wanted.target.display()))
             .at(|| wanted.pointer())?;
-        sources[wanted.index] = Some(source);
+        sources.files[wanted.index] = Some(source);
     }
     Ok(sources)
 }
@@ -56,7 +62,7 @@ fn open_one(
         SourceLink::Copied => {
             let flags = OFlags::PATH | OFlags::NOFOLLOW;
             let link = fs::open(fs::CWD, path, flags, Mode::empty())?;
-            if FileType::from_raw_mode(fs::stat(link.as_fd())?.st_mode) == FileType::Symlink {
+            if is_link(&link)? {
                 return Ok(link);
             }
             mount::clone_path(path, reach)?
@@ -75,13 +81,15 @@ fn open_one(
     Ok(source)
 }
 
-/// Maps the sources that are to show owners through the user namespace of the container, whose init is `pid`.
-pub fn map_containers(plan: &Plan, sources: &Sources, pid: i32) -> Result<()> {
+/// Maps the sources that are to show owners through the user namespace of the container, whose init is `pid`, and lets
+/// all of them go.
+pub fn map_containers(plan: &Plan, sources: Sources, pid: i32) -> Result<()> {
     let mut users = None;
     for wanted in &plan.mounts {
-        let source = sources.get(wanted.index).and_then(Option::as_ref);
+        let source = sources.files.get(wanted.index).and_then(Option::as_ref);
         if let (Some(id_map), Some(source)) = (wanted.id_map, source)
             && id_map.through == Through::Container
+            && !is_copied(wanted, source)?
         {
             let users = match &mut users {
                 Some(users) => users,
@@ -92,7 +100,20 @@ pub fn map_containers(plan: &Plan, sources: &Sources, pid: i32) -> Result<()> {
                 .at(|| wanted.pointer())?;
         }
     }
-    Ok(())
+    // Init has copies of them all.
+    drop(sources.files);
+    Ok(sources.limit.map_or(Ok(()), OpenFiles::restore)?)
+}
+
+/// Whether it is a link to be copied, which has no mount to be mapped.
+fn is_copied(wanted: &Mount, source: &OwnedFd) -> Result<bool> {
+    let copies = matches!(&wanted.source, Source::Bind { link, .. } if *link == SourceLink::Copied);
+    Ok(copies && is_link(source)?)
+}
+
+fn is_link(file: &OwnedFd) -> Result<bool> {
+    let status = fs::stat(file.as_fd())?;
+    Ok(FileType::from_raw_mode(status.st_mode) == FileType::Symlink)
 }
 
 fn map(source: BorrowedFd<'_>, reach: Reach, users: BorrowedFd<'_>) -> Result<()> {

@@ -52,6 +52,14 @@ pub struct Process {
     pub pointer: &'static str,
 }
 
+impl Process {
+    /// Whether it has a limit of open files of its own.
+    pub fn limits_open_files(&self) -> bool {
+        let mut names = self.limits.iter().map(|limit| limit.resource as usize);
+        names.any(|resource| names::RLIMITS.get(resource) == Some(&"RLIMIT_NOFILE"))
+    }
+}
+
 /// A terminal for the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {

@@ -168,14 +168,27 @@ pub fn set_limit(pid: i32, resource: u32, soft: Option<u64>, hard: Option<u64>) 
         .map(drop)
 }
 
-/// Raises this process' soft limit of open files to its hard limit.
-pub fn raise_open_files() -> Result<()> {
-    let now = rustix::process::getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: now.maximum,
-        maximum: now.maximum,
-    };
-    rustix::process::setrlimit(Resource::Nofile, wanted).call("setrlimit", || "nofile".to_owned())
+/// A soft limit of open files, to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenFiles(Option<u64>);
+
+impl OpenFiles {
+    /// Raises this process' soft limit to its hard one; what it was before.
+    pub fn raise() -> Result<Self> {
+        let now = rustix::process::getrlimit(Resource::Nofile);
+        Self(now.maximum).restore()?;
+        Ok(Self(now.current))
+    }
+
+    /// Makes it this process' soft limit again.
+    pub fn restore(self) -> Result<()> {
+        let wanted = Rlimit {
+            current: self.0,
+            maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
+        };
+        rustix::process::setrlimit(Resource::Nofile, wanted)
+            .call("setrlimit", || "nofile".to_owned())
+    }
 }
 
 #[cfg(test)]
