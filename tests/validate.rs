@@ -1434,6 +1434,24 @@ fn with_user(uids: Value, gids: Value) -> Value {
 }
 
 #[test]
+fn nodes_of_a_user_namespace_keep_the_host_s_owners() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let mut document = with_user(map.clone(), map);
+    let devices = json!([
+        {"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "gid": 0},
+        {"path": "/dev/y", "type": "p", "fileMode": 0o600, "uid": 1, "gid": 1}
+    ]);
+    set(&mut document, "/linux/devices", &devices);
+    let found = findings(&document);
+    let pointers: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+    assert_eq!(
+        pointers,
+        ["/linux/devices/0/fileMode", "/linux/devices/0/gid"]
+    );
+    assert!(found.iter().all(|one| one.severity == Severity::Note));
+}
+
+#[test]
 fn user_namespaces() {
     let map = |inside: u32, outside: u32, size: u32| json!({"containerID": inside, "hostID": outside, "size": size});
     let good = || json!([map(0, 100_000, 65536)]);

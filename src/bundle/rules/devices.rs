@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use super::super::finding::Report;
-use super::super::spec::{LinuxDevice, LinuxDeviceType, Spec};
-use super::{NO_ID, with_linux};
+use super::super::spec::{LinuxDevice, LinuxDeviceType, LinuxNamespaceType, Spec};
+use super::{NO_ID, namespace, with_linux};
 
 /// The kernel's device numbers have 12 and 20 bits.
 const MAJOR_MAX: i64 = 0xfff;
@@ -86,6 +86,7 @@ pub(in super::super) fn numbers(spec: &Spec, report: &mut Report) {
 }
 
 pub(in super::super) fn ownership(spec: &Spec, report: &mut Report) {
+    let has_user = namespace(spec, LinuxNamespaceType::User).is_some();
     each(spec, |_, index, device| {
         if let Some(mode) = device
             .file_mode
@@ -95,6 +96,19 @@ pub(in super::super) fn ownership(spec: &Spec, report: &mut Report) {
                 format!("/linux/devices/{index}/fileMode"),
                 format!("{mode} (0{mode:o}) has bits that no mode has"),
             );
+        }
+        if has_user && device.typ != LinuxDeviceType::Fifo {
+            let given = [
+                ("fileMode", device.file_mode),
+                ("uid", device.uid),
+                ("gid", device.gid),
+            ];
+            for (name, _) in given.iter().filter(|(_, value)| value.is_some()) {
+                report.note(
+                    format!("/linux/devices/{index}/{name}"),
+                    "in a user namespace the node is the host's own, with its owners and mode",
+                );
+            }
         }
         for (name, id) in [("uid", device.uid), ("gid", device.gid)] {
             if id == Some(NO_ID) {
