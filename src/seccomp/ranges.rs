@@ -2,7 +2,7 @@
 //! The numbers of one `AUDIT_ARCH_…` as ranges with one outcome each: names become numbers, entries become goals,
 //! neighbours that end alike become one. Pure; called by `compile.rs`.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 use super::checks::{Checks, Goal};
 use super::model::{Action, Condition, NO_SUCH_CALL, Operator, Profile, Rule};
@@ -30,6 +30,9 @@ struct About {
     rule: usize,
     way: Option<Multiplexed>,
 }
+
+/// How many entries about one call are put into order: that compares each with each.
+const MANY: usize = 1024;
 
 /// What a thousandth of all calls weighs, against a range that none of them is in.
 const OFTEN: u64 = 32;
@@ -164,6 +167,12 @@ fn goal(profile: &Profile, arch: Arch, about: &[About], checks: &mut Checks) -> 
     }
     let alike = |pair: &[Entry]| pair[0].action == pair[1].action;
     if !entries.windows(2).all(alike) {
+        if entries.len() > MANY {
+            let text = format!(
+                "seccomp profile has more than {MANY} rules of different actions for one call"
+            );
+            return Err(Error::new(Kind::Unsupported, text));
+        }
         let sorted = order::sort(&mut entries, width);
         sorted.map_err(|(early, late)| contradiction(profile, early, late))?;
     }

@@ -15,7 +15,7 @@ macro_rules! profiles {
 
 /// Name, text, the most instructions, and the most that a call may cost in the mean, in thousandths of an instruction:
 /// with the calls that the kernel's cache would answer, and without.
-const PROFILES: &[(&str, &str, usize, [u64; 2])] = profiles![
+pub(super) const PROFILES: &[(&str, &str, usize, [u64; 2])] = profiles![
     "docker-default" 300 7800 10000,
     "docker-admin" 260 7000 8500,
     "docker-all" 230 7000 8500,
@@ -27,7 +27,7 @@ const PROFILES: &[(&str, &str, usize, [u64; 2])] = profiles![
 ];
 
 /// The profile of a `seccomp` section, without the strictness of the real reader.
-fn read(text: &str) -> Profile {
+pub(super) fn read(text: &str) -> Profile {
     let section: Value = serde_json::from_str(text).unwrap();
     let texts = |value: &Value| -> Vec<String> {
         let texts = value.as_array().into_iter().flatten();

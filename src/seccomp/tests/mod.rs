@@ -2,6 +2,7 @@
 //! The compiler against the reference, over tables, fixtures and random profiles.
 
 mod fixtures;
+mod kernel;
 mod random;
 mod semantics;
 
@@ -64,6 +65,8 @@ impl<'a> Sampler<'a> {
     fn check_all(&mut self) {
         let mut archs = self.profile.architectures.clone();
         archs.extend([self.native, Arch::Sh]);
+        archs.sort();
+        archs.dedup();
         for arch in archs {
             let mut numbers = EDGES.to_vec();
             let calls = self.profile.rules.iter().flat_map(|rule| &rule.names);

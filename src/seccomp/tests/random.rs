@@ -77,7 +77,7 @@ fn pick<T: Copy>(seed: &mut u64, from: &[T]) -> T {
     from[next(seed) as usize % from.len()]
 }
 
-fn random(seed: &mut u64) -> (Profile, Arch) {
+pub(super) fn random(seed: &mut u64) -> (Profile, Arch) {
     let (native, others) = pick(seed, &NATIVES);
     let mut architectures = others.to_vec();
     architectures.truncate(next(seed) as usize % (others.len() + 1));
