@@ -28,4 +28,6 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod start;
+#[cfg(target_arch = "x86_64")]
+pub mod trial;
 pub mod tty;

@@ -14,6 +14,7 @@ mod failure;
 mod faults;
 mod fuzz;
 mod integration;
+mod oracle;
 mod packages;
 mod report;
 mod runtime;
@@ -58,6 +59,8 @@ enum Verb {
     Bench(bench::Options),
     /// Kills each verb, or fails its system calls, at every point there is, as root; looks for what is left behind
     Faults(faults::Options),
+    /// corten's filters against libseccomp, seccompiler and the kernel
+    Oracle,
     /// Writes the table of system call numbers anew, from a kernel's source
     Syscalls(syscalls::Options),
     /// Fuzzes what reads other people's text, under libFuzzer, with a nightly toolchain
@@ -83,6 +86,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Integration(options) => integration::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Faults(options) => faults::run(&options),
+        Verb::Oracle => oracle::run(),
         Verb::Syscalls(options) => syscalls::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
     }

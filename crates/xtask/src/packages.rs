@@ -19,6 +19,9 @@ pub const INTEGRATION: &[&str] = &[
 /// What `bench` and `faults` run.
 pub const MEASURING: &[&str] = &["busybox-static", "strace"];
 
+/// What the oracle of filters links, and how it finds it.
+pub const ORACLE: &[&str] = &["libseccomp-dev", "pkg-config"];
+
 /// Makes sure that the packages are there, and says what it installs.
 pub fn ensure(packages: &[&str]) -> Result<()> {
     let missing = missing(packages)?;

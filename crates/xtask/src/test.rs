@@ -2,7 +2,7 @@
 //! `cargo xtask test`: everything that this machine can run, and a closing word on what it could not.
 
 use crate::failure::Result;
-use crate::{build, command, integration, packages, report, workspace};
+use crate::{build, command, integration, oracle, packages, report, workspace};
 
 /// Unit tests, then, as root, the integration suite.
 pub fn run() -> Result<()> {
@@ -17,6 +17,8 @@ pub fn run() -> Result<()> {
         "--locked",
         "--exclude",
         "corten-integration",
+        "--exclude",
+        "corten-oracle", // links libseccomp
         "--no-fail-fast",
     ]))?;
     command::run(workspace::cargo().args([
@@ -34,6 +36,7 @@ pub fn run() -> Result<()> {
         report::line("packages that it uses): sudo -E env PATH=\"$PATH\" cargo xtask test");
         return Ok(());
     }
+    oracle::run()?;
     integration::run(&integration::Options::default())?;
     report::step("size");
     build::check_runtime_size()?;
