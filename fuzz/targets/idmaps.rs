@@ -7,8 +7,11 @@
 use arbitrary::Arbitrary;
 use corten::bundle;
 use corten::bundle::finding::Unknown;
-use corten::bundle::spec::LinuxIdMapping;
-use corten::plan::namespaces::{self, IdMaps};
+use corten::bundle::spec::{LinuxIdMapping, Mount};
+use corten::plan::mount_ids::{self, Through};
+use corten::plan::namespaces::{self, IdMap, IdMaps};
+use corten::plan::options::IdMapWord;
+use corten_sys::mount::Reach;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -38,6 +41,8 @@ struct Input {
     groups: Vec<Number>,
     /// The first map as many times: the kernel takes 340.
     many: u16,
+    /// What a mount's `idmap=` says: whether it is relative to the container's ids, and the numbers.
+    option: [Vec<(bool, [Number; 3])>; 2],
 }
 
 fuzz_target!(|input: Input| {
@@ -122,6 +127,7 @@ fuzz_target!(|input: Input| {
     }
     if !findings.iter().any(|finding| finding.error().is_some()) {
         written(&spec, &uids);
+        mounted(&spec, [&uids, &gids], input.option);
     }
 });
 
@@ -141,6 +147,78 @@ fn written(spec: &bundle::spec::Spec, uids: &[[u32; 3]]) {
     assert_eq!(
         linux.uid_mappings.iter().map(kept).collect::<Vec<_>>(),
         uids
+    );
+}
+
+/// The maps of an idmapped mount: as the option says them, the relative ones moved by the container's.
+fn mounted(
+    spec: &bundle::spec::Spec,
+    own: [&[[u32; 3]]; 2],
+    option: [Vec<(bool, [Number; 3])>; 2],
+) {
+    let option = option.map(|list| {
+        let list = list.into_iter().take(8);
+        list.map(|(relative, map)| (relative, map.map(Number::value)))
+            .collect::<Vec<_>>()
+    });
+    let range = |(relative, [inside, outside, size]): &(bool, [u32; 3])| {
+        let sign = if *relative { "@" } else { "" };
+        format!("{sign}{inside}-{outside}-{size}")
+    };
+    let lists = ["uids", "gids"].into_iter().zip(&option);
+    let lists = lists.map(|(name, list)| {
+        let ranges: Vec<String> = list.iter().map(range).collect();
+        (!list.is_empty()).then(|| format!("{name}={}", ranges.join("#")))
+    });
+    let text = lists.flatten().collect::<Vec<_>>().join(";");
+
+    let moved = |(relative, map): &(bool, [u32; 3]), own: &[[u32; 3]]| {
+        let [inside, outside, size] = *map;
+        if !relative {
+            return Some([inside, outside, size]);
+        }
+        let end = |first: u32, size: u32| u64::from(first) + u64::from(size);
+        let around =
+            |own: &&[u32; 3]| own[0] <= outside && end(outside, size) <= end(own[0], own[2]);
+        own.iter()
+            .find(around)
+            .map(|own| [inside, own[1] + (outside - own[0]), size])
+    };
+    let wanted = [0, 1].map(|kind| {
+        let list = option[kind].iter().map(|range| moved(range, own[kind]));
+        list.collect::<Option<Vec<_>>>()
+            .filter(|list| !list.is_empty())
+    });
+
+    let linux = spec.linux.as_ref().expect("it is there");
+    let namespaces = namespaces::plan(linux).expect("what the rules accept has a plan");
+    let word = IdMapWord {
+        index: 0,
+        reach: Reach::Single,
+        maps: Some(text.clone()),
+    };
+    let mut all = Vec::new();
+    let planned = mount_ids::plan(0, &Mount::default(), Some(&word), &namespaces, &mut all);
+    let [Some(uids), Some(gids)] = wanted else {
+        let error = planned.expect_err("a map is missing, or leads out of the container's");
+        assert_eq!(error.pointer(), Some("/mounts/0/options/0"), "{text}");
+        return;
+    };
+    let planned = planned.unwrap_or_else(|error| panic!("{text}: {error}"));
+    let through = planned.expect("it is asked for").through;
+    let got = match through {
+        Through::Container => namespaces.maps.expect("there is a new user namespace"),
+        Through::Own(index) => all[index].maps.clone(),
+    };
+    let triples = |maps: &[IdMap]| -> Vec<[u32; 3]> {
+        let maps = maps.iter();
+        maps.map(|map| [map.inside, map.outside, map.size])
+            .collect()
+    };
+    assert_eq!(
+        [triples(&got.uids), triples(&got.gids)],
+        [uids, gids],
+        "{text}"
     );
 }
 

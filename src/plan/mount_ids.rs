@@ -112,6 +112,10 @@ fn from_text(text: &str, pointer: String, namespaces: &Namespaces) -> Result<Use
                 return Err(Error::invalid(pointer, text));
             }
         };
+        if !list.is_empty() {
+            let text = format!("`{part}` is a second list of the same ids");
+            return Err(Error::invalid(pointer, text));
+        }
         *list = ranges.map_err(|error| error.at(pointer.clone()))?;
     }
     if uids.is_empty() || gids.is_empty() {
@@ -130,9 +134,12 @@ fn from_range(range: &str, own: Option<&Vec<IdMap>>) -> Result<IdMap> {
         None => (range, false),
     };
     let invalid = |text: String| Error::new(Kind::Invalid, text);
-    let parsed = numbers.split('-').map(str::parse).collect();
-    let parsed: std::result::Result<Vec<u32>, _> = parsed;
-    let Ok([inside, outside, size]) = parsed.as_deref() else {
+    let number = |text: &str| match text.starts_with('+') {
+        true => None,
+        false => text.parse().ok(),
+    };
+    let parsed: Option<Vec<u32>> = numbers.split('-').map(number).collect();
+    let Some([inside, outside, size]) = parsed.as_deref() else {
         return Err(invalid(format!("`{range}` is no mapping like 0-1000-1")));
     };
     let mut map = IdMap {

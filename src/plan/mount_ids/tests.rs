@@ -131,6 +131,14 @@ fn maps_of_an_option() {
             Err("`0-1--1` is no mapping like 0-1000-1"),
         ),
         (
+            "uids=0-+1-1;gids=0-0-1",
+            Err("`0-+1-1` is no mapping like 0-1000-1"),
+        ),
+        (
+            "uids=0-1-1;uids=0-2-1;gids=0-0-1",
+            Err("`uids=0-2-1` is a second list of the same ids"),
+        ),
+        (
             "uids=0-1-4294967296;gids=0-0-1",
             Err("`0-1-4294967296` is no mapping like 0-1000-1"),
         ),
