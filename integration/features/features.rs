@@ -362,6 +362,73 @@ fn every_mount_option_does_something() {
     });
 }
 
+fn filtered<'t>(t: &'t Trial, filter: &Value, steps: &str) -> Container<'t> {
+    let draft = t
+        .container()
+        .writable()
+        .with("/linux/seccomp", filter.clone());
+    draft.probe(steps).done()
+}
+
+/// What each word means is shown by `seccomp`; here, that none is listed that a profile can't have.
+#[test]
+fn every_seccomp_word_is_taken() {
+    trial(|t| {
+        let features = features(t);
+        if !is_on(&features, "/linux/seccomp/enabled") {
+            return;
+        }
+        for action in words(&features, "/linux/seccomp/actions") {
+            let rule = json!({"names": ["mkdir", "mkdirat"], "action": action});
+            let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+            let out = filtered(t, &filter, "mkdir /data/new").run();
+            let answer = match action {
+                "SCMP_ACT_ALLOW" | "SCMP_ACT_LOG" => "\"ok\"",
+                "SCMP_ACT_ERRNO" => "EPERM",
+                "SCMP_ACT_TRACE" => "ENOSYS",
+                // Whom to ask is not said.
+                "SCMP_ACT_NOTIFY" => {
+                    assert!(out.stderr.contains("listenerPath"), "{}", out.stderr);
+                    continue;
+                }
+                _ => {
+                    assert_eq!(out.code, 128 + 31, "{action}: {}", out.stderr);
+                    continue;
+                }
+            };
+            assert!(out.stdout.contains(answer), "{action}: {out:?}");
+        }
+        let fine = |what: &str, filter: Value| {
+            let out = filtered(t, &filter, "print fine").run();
+            assert_eq!(out.stdout, "fine\n", "{what}: {}", out.stderr);
+        };
+        for op in words(&features, "/linux/seccomp/operators") {
+            let arg = json!({"index": 0, "value": 7, "valueTwo": 7, "op": op});
+            let rule = json!({"names": ["personality"], "action": "SCMP_ACT_ERRNO", "args": [arg]});
+            fine(
+                op,
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}),
+            );
+        }
+        for arch in words(&features, "/linux/seccomp/archs") {
+            fine(
+                arch,
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [arch]}),
+            );
+        }
+        let known = words(&features, "/linux/seccomp/knownFlags");
+        for flag in words(&features, "/linux/seccomp/supportedFlags") {
+            assert!(known.contains(&flag), "{flag}");
+            let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": [flag]});
+            let out = filtered(t, &filter, "print fine").run();
+            // How to wait for an agent says nothing where there is none.
+            let waits =
+                flag.contains("WAIT_KILLABLE") && out.stderr.contains("/linux/seccomp/flags/0");
+            assert!(out.stdout == "fine\n" || waits, "{flag}: {}", out.stderr);
+        }
+    });
+}
+
 /// A node that is there for a mode that takes one, and a mode for a flag.
 #[test]
 fn every_memory_policy_is_set() {

@@ -74,13 +74,16 @@ fn seccomp() -> Json<'static> {
     if support::of(SECTION) != Some(Support::Yes) {
         return enabled(SECTION);
     }
+    // No call can come from a machine of the other byte order, and a profile that names one is refused.
+    let order = Arch::native().endian();
+    let archs = Arch::ALL.into_iter().filter(|arch| arch.endian() == order);
     let known = FLAGS.iter().map(|(name, _)| *name);
     let supported = FLAGS.iter().filter(|(_, flag)| knows_flags(*flag));
     Json::Object(vec![
         ("enabled", Json::Flag(true)),
         ("actions", sorted(ACTIONS.iter().map(|(name, _)| *name))),
         ("operators", sorted(OPERATORS.iter().map(|(name, _)| *name))),
-        ("archs", sorted(Arch::ALL.map(Arch::name))),
+        ("archs", sorted(archs.map(|arch| arch.name()))),
         ("knownFlags", sorted(known)),
         ("supportedFlags", sorted(supported.map(|(name, _)| *name))),
     ])

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Case;
-use super::Flaw::{Bytes, Draft, Files, Id, Missing, Set, Text};
+use super::Flaw::{Bytes, Draft, Files, Id, Missing, Set, Strict, Text};
 
 fn config(bundle: &Path) -> std::path::PathBuf {
     bundle.join("config.json")
@@ -167,6 +167,31 @@ pub const CASES: &[Case] = &[
                 .with("/domainname", own("domainname"))
         }),
     ),
+    ("strict, unknown field", Strict("/extra", "{\"a\": [1]}")),
+    (
+        "strict, unknown field in a list",
+        Strict("/mounts/0/size", "7"),
+    ),
+    (
+        "strict, field of the wrong case",
+        Strict("/linux/maskedpaths", "[]"),
+    ),
+    (
+        "strict, field in the wrong place",
+        Strict("/process/hostname", "\"x\""),
+    ),
+    (
+        "strict, unknown limit",
+        Strict("/linux/resources/memory/max", "1"),
+    ),
+    (
+        "strict, unknown field of a filter",
+        Strict(
+            "/linux/seccomp",
+            "{\"defaultAction\": \"SCMP_ACT_ALLOW\", \"archMap\": []}",
+        ),
+    ),
+    ("strict, a key with a slash", Strict("/linux/a~1b", "null")),
     ("id climbs", Id("../x")),
     ("id with a slash", Id("a/b")),
     ("id is a dot", Id(".")),

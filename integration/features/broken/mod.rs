@@ -28,6 +28,8 @@ pub enum Flaw {
     Set(&'static str, &'static str),
     /// The value at a JSON pointer is missing.
     Missing(&'static str),
+    /// The value at a JSON pointer is this JSON, and `--strict` is given.
+    Strict(&'static str, &'static str),
     /// config.json is this text.
     Text(&'static str),
     /// config.json is these bytes.
@@ -83,7 +85,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 fn broken<'t>(t: &'t Trial, flaw: Flaw) -> Container<'t> {
     let draft = t.container().probe("print never");
     match flaw {
-        Flaw::Set(pointer, text) => {
+        Flaw::Set(pointer, text) | Flaw::Strict(pointer, text) => {
             let value = serde_json::from_str(text).expect("the case is JSON");
             draft.with(pointer, value).done()
         }
@@ -149,11 +151,19 @@ fn known() -> BTreeMap<String, String> {
         .collect()
 }
 
+fn strict(flaw: Flaw) -> &'static [&'static str] {
+    match flaw {
+        Flaw::Strict(..) => &["--strict"],
+        _ => &[],
+    }
+}
+
 /// What `check` refuses, pointer and sentence of each; it changes nothing, or the census would tell.
-fn checked(t: &Trial, c: &Container<'_>) -> Vec<(String, String)> {
+fn checked(t: &Trial, c: &Container<'_>, flaw: Flaw) -> Vec<(String, String)> {
     let out = t
         .call()
         .args(["check", "--format", "json"])
+        .args(strict(flaw))
         .arg(&c.bundle)
         .end();
     let answer: Value = serde_json::from_str(&out.stdout)
@@ -201,7 +211,7 @@ fn refuse((name, flaw): &Case) -> Option<String> {
     let mut said = None;
     trial_as(&format!("broken::{name}"), |t| {
         let c = broken(t, *flaw);
-        let out = c.run();
+        let out = c.bundled("run", strict(*flaw)).end();
         assert_ne!(out.code, 0, "it runs");
         assert_eq!(out.stdout, "", "something went to stdout");
         assert!(!out.stderr.trim().is_empty(), "refused without a word");
@@ -211,7 +221,7 @@ fn refuse((name, flaw): &Case) -> Option<String> {
             assert!(message.len() < 500, "too long: {message}");
             // An id is create's alone.
             if !matches!(flaw, Flaw::Id(_)) {
-                agree(name, &message, &checked(t, &c));
+                agree(name, &message, &checked(t, &c, *flaw));
             }
             said = Some(message);
         }
