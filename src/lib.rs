@@ -12,7 +12,7 @@
 //!           ├ parent ───────┬──────── store
 //!           │             child       (parent knows only child's two entry points)
 //!           ├ check
-//!           ├ cgroup      hooks       protocol   limits
+//!           ├ cgroup · rdt  hooks     protocol   limits
 //!           ├ plan
 //!           ├ bundle · host
 //!           ├ seccomp
@@ -34,5 +34,6 @@ pub mod limits;
 pub mod parent;
 pub mod plan;
 pub mod protocol;
+pub mod rdt;
 pub mod seccomp;
 pub mod store;

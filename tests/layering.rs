@@ -23,7 +23,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "check",
         &["bundle", "cgroup", "error", "host", "plan", "seccomp"],
     ),
-    ("store", &["cgroup", "error"]),
+    ("rdt", &["error", "plan"]),
+    ("store", &["cgroup", "error", "rdt"]),
     ("child", &["error", "hooks", "limits", "plan", "protocol"]),
     (
         "parent",
@@ -36,7 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "command",
         &[
             "bundle", "cgroup", "check", "cli", "error", "hooks", "host", "parent", "plan",
-            "protocol", "seccomp", "store",
+            "protocol", "rdt", "seccomp", "store",
         ],
     ),
 ];

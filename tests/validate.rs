@@ -1675,6 +1675,90 @@ fn placement_cases() -> Vec<Case> {
     ]
 }
 
+fn rdt_cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = vec![
+        ("/linux/intelRdt", json!({}), "", ""),
+        (
+            "/linux/intelRdt",
+            json!({"closID": "/", "enableMonitoring": true}),
+            "",
+            "",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"closID": "gold-1", "schemata": ["L3:0=f;1=f0", "MB:0=20"], "enableCMT": true, "enableMBM": true}),
+            "",
+            "",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"l3CacheSchema": "L3:0=f\nL3CODE:0=3;\n", "memBwSchema": "MB:0=20\n"}),
+            "",
+            "",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"memBwSchema": "L3:0=f"}),
+            "/linux/intelRdt/memBwSchema",
+            "\"L3:0=f\" is no single line of `MB:`",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"memBwSchema": "MB:0=1\nMB:1=1"}),
+            "/linux/intelRdt/memBwSchema",
+            "\"MB:0=1\\nMB:1=1\" is no single line of `MB:`",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"memBwSchema": "MB:0"}),
+            "/linux/intelRdt/memBwSchema",
+            "\"MB:0\" is no schema like L3:0=f;1=f",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"l3CacheSchema": "L3:0=f\n0=f"}),
+            "/linux/intelRdt/l3CacheSchema",
+            "\"L3:0=f\\n0=f\" is no schema like L3:0=f;1=f",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"schemata": ["L3:0=f", "\n"]}),
+            "/linux/intelRdt/schemata/1",
+            "\"\\n\" is no schema like L3:0=f;1=f",
+        ),
+        (
+            "/linux/intelRdt",
+            json!({"schemata": ["L3:=f"]}),
+            "/linux/intelRdt/schemata/0",
+            "\"L3:=f\" is no schema like L3:0=f;1=f",
+        ),
+    ];
+    for name in [
+        ".",
+        "..",
+        "a/b",
+        "../up",
+        "/a",
+        "info",
+        "tasks",
+        "mon_groups",
+        "a\nb",
+    ] {
+        cases.push((
+            "/linux/intelRdt",
+            json!({"closID": name}),
+            "/linux/intelRdt/closID",
+            format!("`{name}` is no name of a class of service").leak(),
+        ));
+    }
+    cases
+}
+
+#[test]
+fn classes_of_service() {
+    check(&rdt_cases());
+}
+
 #[test]
 fn every_rule_is_broken_by_some_case() {
     let mut documents: Vec<Value> = [
@@ -1682,6 +1766,7 @@ fn every_rule_is_broken_by_some_case() {
         process_cases(),
         mount_cases(),
         namespace_cases(),
+        rdt_cases(),
         seccomp_cases(),
         sysctl_cases(),
         resource_cases(),

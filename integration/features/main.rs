@@ -29,6 +29,7 @@ mod options;
 mod paths;
 mod process;
 mod races;
+mod rdt;
 mod run;
 mod scheduling;
 mod seccomp;

@@ -24,6 +24,7 @@ use crate::error::{Context, Error, Kind, Result};
 use finding::{Finding, Report, Severity, Unknown};
 use spec::{Process, Spec};
 
+pub use rules::rdt::{is_rdt_group, schemata_lines};
 pub use rules::seccomp::wanted as wanted_filter;
 pub use rules::sysctl::sysctl_path;
 pub use scan::escaped as pointer_part;

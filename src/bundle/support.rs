@@ -261,11 +261,7 @@ static LINUX: &[Field] = &[
     yes("maskedPaths", TEXTS),
     yes("readonlyPaths", TEXTS),
     yes("mountLabel", Text),
-    refused(
-        "intelRdt",
-        Object(INTEL_RDT),
-        "resctrl is not supported yet",
-    ),
+    yes("intelRdt", Object(INTEL_RDT)),
     yes("memoryPolicy", Object(MEMORY_POLICY)),
     yes("personality", Object(PERSONALITY)),
     yes(

@@ -5,7 +5,7 @@
 
 use super::finding::Report;
 use super::rules::{
-    devices, hooks, idmaps, lsm, memory_policy, mounts, namespaces, process, resources, root,
+    devices, hooks, idmaps, lsm, memory_policy, mounts, namespaces, process, rdt, resources, root,
     schedule, seccomp, sysctl,
 };
 use super::spec::{Process, Spec};
@@ -386,6 +386,18 @@ pub static REST_RULES: &[Rule<Spec>] = &[
         "config-linux.md#memory-policy",
         "mode and flags are known, and fit each other and the nodes",
         memory_policy::check,
+    ),
+    rule(
+        "/linux/intelRdt/closID",
+        "config-linux.md#intelrdt",
+        "a class of service is a name that resctrl has no file of",
+        rdt::clos_id,
+    ),
+    rule(
+        "/linux/intelRdt/schemata/*",
+        "config-linux.md#intelrdt",
+        "schemata are lines of a resource and its domains, memory bandwidth one of MB",
+        rdt::schemata,
     ),
     rule(
         "/linux/personality/flags",

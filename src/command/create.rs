@@ -24,6 +24,7 @@ use crate::parent::{self, Init};
 use crate::plan::filter::Filter;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
+use crate::rdt;
 use crate::store::{self, Container, PidNamespace, Record, Reservation, Store};
 
 /// The name of the start gate in the container's directory.
@@ -45,6 +46,8 @@ pub(super) struct Made {
     pub(super) init: Init,
     /// Removed when dropped, unless kept.
     pub(super) cgroup: cgroup::Reservation,
+    /// The same.
+    pub(super) rdt: Option<rdt::Reservation>,
     /// In the store.
     pub(super) container: Container,
     /// What was done.
@@ -119,8 +122,12 @@ pub(super) fn make(
     let mut plan = Plan::new(bundle, options(args, paths.clone(), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
 
-    let record = intent(args, bundle, &plan, paths.clone());
+    let mut record = intent(args, bundle, &plan, paths.clone());
+    let rdt = reserve_rdt(&plan)?;
+    record.rdt = rdt.as_ref().map(|rdt| rdt.group().clone());
     let reservation = store.reserve(record, &bundle.config)?;
+    // Undone before the record that names it is.
+    let rdt = rdt;
     if let Some(filter) = &plan.filter {
         reservation.keep_filter(&filter.program.to_bytes())?;
     }
@@ -128,12 +135,18 @@ pub(super) fn make(
     if cgroup.device_control() == DeviceControl::UserNamespace {
         log.warn("device rules are left to the user namespace that corten runs in");
     }
+    if let (Some(rdt), Some(plan)) = (&rdt, &plan.rdt) {
+        rdt.make(plan)?;
+    }
     let gate = gate(&reservation, until)?;
     let init = parent::spawn(
         &plan,
         parent::Resources {
             cgroup: cgroup.dir(),
-            join_v1: &|pid| cgroup.cgroup().join_v1(pid),
+            join_groups: &|pid| {
+                cgroup.cgroup().join_v1(pid)?;
+                rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(pid))
+            },
             gate,
             console,
         },
@@ -146,10 +159,19 @@ pub(super) fn make(
     Ok(Made {
         init,
         cgroup,
+        rdt,
         container,
         plan,
         pid_file,
     })
+}
+
+/// The container's place in resctrl, if it asks for one.
+fn reserve_rdt(plan: &Plan) -> Result<Option<rdt::Reservation>> {
+    let wanted = plan.rdt.as_ref();
+    wanted
+        .map(|wanted| rdt::reserve(rdt::Root::find()?, wanted))
+        .transpose()
 }
 
 /// How many descriptors after the standard three the program has.
@@ -246,6 +268,9 @@ impl Made {
     /// The container stays, without this process.
     pub(super) fn keep(self) -> Result<()> {
         self.init.keep();
+        if let Some(rdt) = self.rdt {
+            rdt.keep();
+        }
         self.cgroup.keep()
     }
 
@@ -254,11 +279,12 @@ impl Made {
         let Self {
             init,
             cgroup,
+            rdt,
             container,
             pid_file,
             ..
         } = self;
-        drop((init, cgroup));
+        drop((init, cgroup, rdt));
         if let Some(path) = pid_file {
             // The file is the caller's; that it is gone already is what was wanted.
             let _ = std::fs::remove_file(path);

@@ -19,6 +19,7 @@ use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
 use crate::plan::State;
+use crate::rdt;
 use crate::store::{self, Container, Init, Lock, Status, Store};
 
 /// How long killed processes may take to end: one in an uninterruptible sleep may never.
@@ -99,8 +100,17 @@ pub(super) fn destroy(
     let deadline = Instant::now() + END_DEADLINE;
     cgroup::end(&container.record().cgroup, deadline)
         .with_context(|| format!("delete container {}", container.id()))?;
+    end_rdt(&container)?;
     run_poststop(&container, poststop, log);
     container.remove(lock)
+}
+
+fn end_rdt(container: &Container) -> Result<()> {
+    match &container.record().rdt {
+        Some(group) => rdt::end(rdt::Root::find()?, group)
+            .with_context(|| format!("delete container {}", container.id())),
+        None => Ok(()),
+    }
 }
 
 /// Ends and removes all that the container is made of.
@@ -117,6 +127,7 @@ fn end(container: Container, lock: Lock, log: &Log) -> Result<()> {
         _ => cgroup::end_intended(cgroup, deadline),
     };
     ended.with_context(|| format!("delete container {id}"))?;
+    end_rdt(&container)?;
     match poststop_hooks(&container) {
         Ok(hooks) => run_poststop(&container, &hooks, log),
         Err(error) => log.warn(error.context("run the poststop hooks")),

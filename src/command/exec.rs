@@ -21,6 +21,7 @@ use crate::parent::{self, Init, console};
 use crate::plan::join::{self, JoinPlan};
 use crate::plan::scheduling::MemoryPolicy;
 use crate::plan::{self, Keyring};
+use crate::rdt;
 use crate::store::{Container, Status, Store};
 
 /// Runs a program in a container; the status is the program's, or success for a detached one.
@@ -217,6 +218,17 @@ fn become_program(program: &Init) -> Result<()> {
     program.until_started()
 }
 
+/// As init: a group that is gone, because its tree was unmounted, holds nobody.
+fn join_rdt(container: &Container, pid: i32) -> Result<()> {
+    let Some(group) = &container.record().rdt else {
+        return Ok(());
+    };
+    match rdt::open(rdt::Root::find()?, group)? {
+        Some(group) => group.join(pid),
+        None => Ok(()),
+    }
+}
+
 /// Clones the process into the cgroup that init is in now, and brings it to where only the user's program is missing.
 fn prepare(
     container: &Container,
@@ -233,7 +245,10 @@ fn prepare(
     let cgroup = Cgroup::open(&paths)?.ok_or_else(gone)?;
     let resources = parent::Resources {
         cgroup: cgroup.dir(),
-        join_v1: &|pid| cgroup.join_v1(pid),
+        join_groups: &|pid| {
+            cgroup.join_v1(pid)?;
+            join_rdt(container, pid)
+        },
         gate: None,
         console,
     };

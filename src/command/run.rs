@@ -53,11 +53,15 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
     let Made {
         init,
         cgroup,
+        rdt,
         container,
         plan,
         ..
     } = made;
     init.keep();
+    if let Some(rdt) = rdt {
+        rdt.keep();
+    }
     cgroup.keep()?;
     // They stay blocked until the end, which closes the descriptor.
     std::mem::forget(signals);

@@ -33,8 +33,8 @@ use crate::protocol::{self, Handover, ParentEnd, Progress, Step, ToChild, ToPare
 pub struct Resources<'a> {
     /// The container's directory in cgroup v2.
     pub cgroup: BorrowedFd<'a>,
-    /// Joins the controllers that the host keeps on v1.
-    pub join_v1: &'a dyn Fn(i32) -> Result<()>,
+    /// Joins what no clone is born in: the controllers that the host keeps on v1, and resctrl.
+    pub join_groups: &'a dyn Fn(i32) -> Result<()>,
     /// The start gate; without one init goes on as soon as it is released.
     pub gate: Option<OwnedFd>,
     /// A connection of the console socket.
@@ -110,7 +110,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
     if plan.namespaces.way == Way::Hop {
         init.follow_hop()?;
     }
-    (resources.join_v1)(init.pid)?;
+    (resources.join_groups)(init.pid)?;
     if plan.namespaces.has_user() {
         limits::apply(&plan.process, init.pid)?;
     }
@@ -177,7 +177,7 @@ pub fn join(
         handover,
     };
     back.leave()?;
-    (resources.join_v1)(pid)?;
+    (resources.join_groups)(pid)?;
     if plan.joins_user() {
         limits::apply(&plan.process, pid)?;
     }

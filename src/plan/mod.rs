@@ -12,6 +12,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod options;
 pub mod process;
+pub mod rdt;
 pub mod rootfs;
 pub mod scheduling;
 mod state;
@@ -33,6 +34,7 @@ use mounts::{Around, Mount, Source};
 use namespaces::Namespaces;
 use options::SourceLink;
 use process::Process;
+use rdt::Rdt;
 use rootfs::{Pivot, Rootfs};
 use scheduling::MemoryPolicy;
 pub use state::State;
@@ -98,6 +100,8 @@ pub struct Plan {
     pub domainname: Option<String>,
     /// Kernel parameters: (path below /proc/sys, value, name in config.json).
     pub sysctls: Vec<(String, String, String)>,
+    /// Its group in resctrl.
+    pub rdt: Option<Rdt>,
     /// NUMA placement.
     pub memory_policy: Option<MemoryPolicy>,
     /// Execution domain.
@@ -156,6 +160,9 @@ impl Plan {
             hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
             domainname: spec.domainname.clone().filter(|name| !name.is_empty()),
             sysctls: linux.sysctl.iter().map(sysctl).collect::<Result<_>>()?,
+            rdt: (linux.intel_rdt.as_ref())
+                .map(|wanted| rdt::plan(wanted, &options.id))
+                .transpose()?,
             memory_policy: scheduling::memory_policy(linux)?,
             personality: personality(linux),
             process,
@@ -204,6 +211,7 @@ impl Plan {
         self.namespaces.has_user()
             || !self.cgroup.v1.is_empty()
             || self.process.oom_score_adj.is_some()
+            || self.rdt.is_some()
     }
 
     /// Whether the container's processes end with its init.

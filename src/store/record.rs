@@ -15,6 +15,7 @@ use super::init::Init;
 use super::time;
 use crate::cgroup::Paths;
 use crate::error::{Error, Kind, Result};
+use crate::rdt::Group;
 
 /// The version that this build writes.
 const VERSION: u32 = 1;
@@ -88,6 +89,9 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Where its processes are counted, and found when it is removed.
     pub cgroup: Paths,
+    /// What it has in resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Group>,
     /// Who made the cgroups.
     #[serde(default)]
     pub cgroup_driver: CgroupDriver,
@@ -126,6 +130,7 @@ impl Record {
             owner,
             annotations: BTreeMap::new(),
             cgroup,
+            rdt: None,
             cgroup_driver: CgroupDriver::default(),
             pid_namespace: PidNamespace::default(),
             privilege: Privilege::default(),

@@ -135,6 +135,30 @@ pub const CASES: &[Case] = &[
         }),
     ),
     (
+        "time offset of a second of nanoseconds",
+        Draft(|draft| {
+            draft.namespace("time", None).with(
+                "/linux/timeOffsets",
+                json!({"monotonic": {"nanosecs": 1_000_000_000}}),
+            )
+        }),
+    ),
+    (
+        "class of service that climbs",
+        Set("/linux/intelRdt", "{\"closID\": \"../up\"}"),
+    ),
+    (
+        "schema without a domain",
+        Set("/linux/intelRdt", "{\"schemata\": [\"L3\"]}"),
+    ),
+    (
+        "memory bandwidth of two lines",
+        Set(
+            "/linux/intelRdt",
+            "{\"memBwSchema\": \"MB:0=10\\nMB:1=10\"}",
+        ),
+    ),
+    (
         "sysctl of the host",
         Set("/linux/sysctl", "{\"kernel.panic\": \"0\"}"),
     ),

@@ -10,6 +10,7 @@ pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
+pub mod rdt;
 pub mod resources;
 pub mod root;
 pub mod schedule;
