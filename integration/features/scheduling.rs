@@ -199,9 +199,15 @@ fn the_personality_is_set() {
             let c = t
                 .container()
                 .with("/linux/personality", json!({"domain": domain}))
-                .probe("read /proc/self/personality")
+                .probe("read /proc/self/personality + print up + pause")
                 .done();
-            assert_eq!(text(&c.run().ok(), "/proc/self/personality"), persona);
+            let out = c.run_detached();
+            c.says(&out, "up");
+            let init = c.seen(&out, "read");
+            assert_eq!(init["/proc/self/personality"]["ok"], persona);
+            let exec = c.exec("read /proc/self/personality").ok();
+            assert_eq!(text(&exec, "/proc/self/personality"), persona, "exec");
+            c.end();
         }
     });
 }

@@ -98,6 +98,9 @@ fn prepare(
     progress.begin(Step::Scheduling);
     let affinity = wanted.affinity.last.as_deref();
     scheduling::set(wanted, affinity, plan.memory_policy.as_ref())?;
+    if let Some(persona) = plan.personality {
+        process::set_personality(persona).context("set the container's execution domain")?;
+    }
 
     progress.begin(Step::Filter);
     let load_at = |moment| {

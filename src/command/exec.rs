@@ -182,6 +182,7 @@ fn plan(
         id: args.id.as_str().to_owned(),
         namespaces,
         pids,
+        personality: config.linux.as_ref().and_then(plan::personality),
         memory_policy: memory_policy(config)?,
         process,
         keyring: Keyring::New,

@@ -18,6 +18,8 @@ pub struct JoinPlan {
     pub namespaces: Kinds,
     /// Whether init has a PID namespace that is not the runtime's.
     pub pids: Pids,
+    /// Execution domain, as init's.
+    pub personality: Option<u32>,
     /// NUMA placement, as init's.
     pub memory_policy: Option<MemoryPolicy>,
     /// The process.

@@ -229,7 +229,8 @@ fn sysctl((name, value): (&String, &String)) -> Result<(String, String, String)>
     Ok((path, value.clone(), name.clone()))
 }
 
-fn personality(linux: &Linux) -> Option<u32> {
+/// The execution domain, by the kernel's number (personality(2)).
+pub fn personality(linux: &Linux) -> Option<u32> {
     const PER_LINUX32: u32 = 0x0008;
     let wanted = linux.personality.as_ref()?;
     Some(match wanted.domain {
