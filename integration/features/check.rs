@@ -179,7 +179,7 @@ type HostCase = (
 );
 
 fn host_cases() -> Vec<HostCase> {
-    vec![
+    let mut cases: Vec<HostCase> = vec![
         (
             "a loader that the rootfs lacks",
             |draft| {
@@ -245,7 +245,23 @@ fn host_cases() -> Vec<HostCase> {
             },
             "/process/rlimits/0",
         ),
-    ]
+    ];
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let own = u64::from_str_radix(own.unwrap().trim(), 16).unwrap();
+    if own & (1 << 24) == 0 {
+        cases.push((
+            "a score that the caller may not have",
+            |draft| draft.with("/process/oomScoreAdj", json!(-900)),
+            "/process/oomScoreAdj",
+        ));
+        cases.push((
+            "a capability that the caller lacks",
+            |draft| draft.capabilities(&["CAP_SYS_RESOURCE"]),
+            "/process/capabilities",
+        ));
+    }
+    cases
 }
 
 /// A 64-bit ELF header that names a loader.
