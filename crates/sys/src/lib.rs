@@ -22,6 +22,7 @@ pub mod net;
 pub mod pidfd;
 pub mod probe;
 pub mod process;
+pub mod route;
 pub mod seccomp;
 pub mod shared;
 pub mod signal;
