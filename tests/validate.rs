@@ -732,7 +732,7 @@ fn namespace_cases() -> Vec<Case> {
 /// What needs a namespace is refused without it, and names of the host stay the host's.
 #[test]
 fn what_needs_a_namespace() {
-    let cases: [(&str, &str, Value, &str, &str); 13] = [
+    let cases: [(&str, &str, Value, &str, &str); 14] = [
         (
             "uts",
             "/hostname",
@@ -753,6 +753,13 @@ fn what_needs_a_namespace() {
             json!({"monotonic": {"secs": 1}}),
             "/linux/timeOffsets",
             "without a time namespace there are no offsets",
+        ),
+        (
+            "network",
+            "/linux/netDevices",
+            json!({"eth0": {}}),
+            "/linux/netDevices",
+            "without a network namespace there is nowhere to move devices to",
         ),
         (
             "network",
@@ -1120,6 +1127,112 @@ fn sysctl_cases() -> Vec<Case> {
         (
             "/linux/sysctl",
             json!({"net.ipv4.ip_local_port_range": "1024\t65535"}),
+            "",
+            "",
+        ),
+    ]
+}
+
+#[test]
+fn network_devices() {
+    check(&network_device_cases());
+}
+
+fn network_device_cases() -> Vec<Case> {
+    vec![
+        (
+            "/linux",
+            json!({"namespaces": [{"type": "mount"}], "netDevices": {"eth0": {}}}),
+            "/linux/netDevices",
+            "without a network namespace there is nowhere to move devices to",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0/x": {}}),
+            "/linux/netDevices/eth0~1x",
+            "`eth0/x` is no name of a network device",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"..": {}}),
+            "/linux/netDevices/..",
+            "`..` is no name of a network device",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth 0": {}}),
+            "/linux/netDevices/eth 0",
+            "`eth 0` is no name of a network device",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"": {}}),
+            "/linux/netDevices/",
+            "`` is no name of a network device",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {"name": "eth0:1"}}),
+            "/linux/netDevices/eth0/name",
+            "`eth0:1` is no name of a network device",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {"name": "sixteen-letters-"}}),
+            "/linux/netDevices/eth0/name",
+            "`sixteen-letters-` is longer than the 15 bytes of a network device's name",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth%d": {}}),
+            "/linux/netDevices/eth%d",
+            "`eth%d` is the name of no device",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {"name": "eth%s"}}),
+            "/linux/netDevices/eth0/name",
+            "the only `%` that `eth%s` may have is one `%d`",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {"name": "e%dh%d"}}),
+            "/linux/netDevices/eth0/name",
+            "the only `%` that `e%dh%d` may have is one `%d`",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"lo": {"name": "eth0"}}),
+            "/linux/netDevices/lo",
+            "the loopback device can't leave its network namespace",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {"name": "lo"}}),
+            "/linux/netDevices/eth0/name",
+            "every network namespace has a loopback device `lo`",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {"name": "x"}, "eth1": {"name": "x"}}),
+            "/linux/netDevices/eth1/name",
+            "two devices can't both be `x` in the container",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {}, "eth1": {"name": "eth0"}}),
+            "/linux/netDevices/eth1/name",
+            "two devices can't both be `eth0` in the container",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"eth0": {"name": "eth1"}, "eth1": {"name": "eth0"}, "a": {"name": "x%d"}, "b": {"name": "x%d"}}),
+            "",
+            "",
+        ),
+        (
+            "/linux/netDevices",
+            json!({"fifteen-letters": {"name": ""}}),
             "",
             "",
         ),
@@ -1769,6 +1882,7 @@ fn every_rule_is_broken_by_some_case() {
         rdt_cases(),
         seccomp_cases(),
         sysctl_cases(),
+        network_device_cases(),
         resource_cases(),
         placement_cases(),
     ]

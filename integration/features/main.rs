@@ -25,6 +25,7 @@ mod labels;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod options;
 mod paths;
 mod process;

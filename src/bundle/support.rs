@@ -251,11 +251,7 @@ static LINUX: &[Field] = &[
     yes("cgroupsPath", Text),
     yes("namespaces", List(&Object(NAMESPACE))),
     yes("devices", List(&Object(DEVICE))),
-    refused(
-        "netDevices",
-        Map(&Object(&[yes("name", Text)])),
-        "moving network devices is not supported yet",
-    ),
+    yes("netDevices", Map(&Object(&[yes("name", Text)]))),
     yes("seccomp", Object(SECCOMP)),
     yes("rootfsPropagation", Text),
     yes("maskedPaths", TEXTS),

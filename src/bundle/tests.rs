@@ -376,7 +376,6 @@ fn only_these_fields_are_refused_or_ignored() {
     supported(&support::CONFIG, "", &mut all);
     let wanted = [
         "/freebsd",
-        "/linux/netDevices",
         "/process/commandLine",
         "/process/user/username",
         "/solaris",

@@ -5,8 +5,8 @@
 
 use super::finding::Report;
 use super::rules::{
-    devices, hooks, idmaps, lsm, memory_policy, mounts, namespaces, process, rdt, resources, root,
-    schedule, seccomp, sysctl,
+    devices, hooks, idmaps, lsm, memory_policy, mounts, namespaces, network, process, rdt,
+    resources, root, schedule, seccomp, sysctl,
 };
 use super::spec::{Process, Spec};
 
@@ -296,6 +296,18 @@ pub static REST_RULES: &[Rule<Spec>] = &[
         "config-linux.md#devices",
         "modes and owners are the kernel's",
         devices::ownership,
+    ),
+    rule(
+        "/linux/netDevices",
+        "config-linux.md#network-devices",
+        "devices that move have a network namespace to move to",
+        network::namespace_of_devices,
+    ),
+    rule(
+        "/linux/netDevices/*",
+        "config-linux.md#network-devices",
+        "names of devices are the kernel's, each there once",
+        network::device_names,
     ),
     rule(
         "/linux/cgroupsPath",

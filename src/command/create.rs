@@ -151,10 +151,10 @@ pub(super) fn make(
             console,
         },
     )?;
-    announce(args, &init)?;
-    let mut record = reservation.record().clone();
-    record.init = Some(store::Init::observe(init.pid(), init.pidfd())?);
-    let container = reservation.commit(record)?;
+    let container = match write_down(args, reservation, &init) {
+        Ok(container) => container,
+        Err(error) => return Err(init.give_up(error)),
+    };
     let pid_file = args.pid_file.clone();
     Ok(Made {
         init,
@@ -172,6 +172,14 @@ fn reserve_rdt(plan: &Plan) -> Result<Option<rdt::Reservation>> {
     wanted
         .map(|wanted| rdt::reserve(rdt::Root::find()?, wanted))
         .transpose()
+}
+
+/// Tells the caller who init is, and the store.
+fn write_down(args: &CreateArgs, reservation: Reservation, init: &Init) -> Result<Container> {
+    announce(args, init)?;
+    let mut record = reservation.record().clone();
+    record.init = Some(store::Init::observe(init.pid(), init.pidfd())?);
+    reservation.commit(record)
 }
 
 /// How many descriptors after the standard three the program has.
@@ -284,7 +292,8 @@ impl Made {
             pid_file,
             ..
         } = self;
-        drop((init, cgroup, rdt));
+        let error = init.give_up(error);
+        drop((cgroup, rdt));
         if let Some(path) = pid_file {
             // The file is the caller's; that it is gone already is what was wanted.
             let _ = std::fs::remove_file(path);

@@ -85,10 +85,11 @@ fn run_detached(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
 
 /// Releases init and waits until it is the user's program.
 fn started(made: Made, store: &Store, log: &Log) -> Result<Made> {
-    let made = made.release(store)?;
+    let mut made = made.release(store)?;
     if let Err(error) = made.init.until_started() {
         return Err(made.undo(store, error));
     }
+    made.init.settle();
     if !made.plan.hooks.poststart.is_empty() {
         start::run_poststart(&made.container, log)?;
     }

@@ -7,6 +7,7 @@ pub mod console;
 mod death;
 mod idmap;
 mod namespaces;
+mod net_devices;
 pub mod seal;
 mod sources;
 mod watch;
@@ -28,6 +29,7 @@ use crate::plan::namespaces::{IdMaps, Way};
 use crate::plan::process::Process;
 use crate::plan::{Plan, State};
 use crate::protocol::{self, Handover, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order};
+use net_devices::{Moved, Target};
 
 /// What the runtime made before the clone, for init.
 pub struct Resources<'a> {
@@ -50,6 +52,8 @@ pub struct Init {
     progress: Progress,
     /// Where its seccomp listener will be, if it has one.
     handover: Option<Handover>,
+    /// The host's network devices that it was given, as long as the container may still come to nothing.
+    moved: Option<Moved>,
 }
 
 /// Clones init and brings it to the point where only the user's program is missing.
@@ -105,24 +109,13 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         channel,
         progress,
         handover,
+        moved: None,
     };
     entered.back.leave()?;
-    if plan.namespaces.way == Way::Hop {
-        init.follow_hop()?;
+    match init.bring_up(plan, resources.join_groups, sources, &entered.joins) {
+        Ok(()) => Ok(init),
+        Err(error) => Err(init.give_up(error)),
     }
-    (resources.join_groups)(init.pid)?;
-    if plan.namespaces.has_user() {
-        limits::apply(&plan.process, init.pid)?;
-    }
-    init.admit(&plan.process, plan.namespaces.maps.as_ref())?;
-    sources::map_containers(plan, sources, init.pid)?;
-    if plan.init_waits() {
-        init.channel.send(&ToChild::Proceed)?;
-    }
-    init.until_ready(Some(plan), plan.filter.as_ref(), &|pid| {
-        plan.state("creating", pid)
-    })?;
-    Ok(init)
 }
 
 /// clone3 is refused for want of privileges, or by a filter of an engine around us, which looks alike.
@@ -175,6 +168,7 @@ pub fn join(
         channel,
         progress,
         handover,
+        moved: None,
     };
     back.leave()?;
     (resources.join_groups)(pid)?;
@@ -202,6 +196,45 @@ impl Init {
     /// A descriptor of it.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// From the clone to the point where only the user's program is missing.
+    fn bring_up(
+        &mut self,
+        plan: &Plan,
+        join_groups: &dyn Fn(i32) -> Result<()>,
+        sources: sources::Sources,
+        joins: &[namespaces::Opened],
+    ) -> Result<()> {
+        if plan.namespaces.way == Way::Hop {
+            self.follow_hop()?;
+        }
+        join_groups(self.pid)?;
+        if plan.namespaces.has_user() {
+            limits::apply(&plan.process, self.pid)?;
+        }
+        self.admit(&plan.process, plan.namespaces.maps.as_ref())?;
+        sources::map_containers(plan, sources, self.pid)?;
+        if !plan.net_devices.is_empty() {
+            self.moved = Some(self.give_devices(plan, joins)?);
+        }
+        if plan.init_waits() {
+            self.channel.send(&ToChild::Proceed)?;
+        }
+        self.until_ready(Some(plan), plan.filter.as_ref(), &|pid| {
+            plan.state("creating", pid)
+        })
+    }
+
+    /// Moves the host's network devices into the namespace that init is in, or is about to join.
+    fn give_devices(&self, plan: &Plan, joins: &[namespaces::Opened]) -> Result<Moved> {
+        let network = process::Namespaces::NETWORK;
+        let joined = joins.iter().find(|(kind, _)| *kind == network);
+        let target = match joined {
+            Some((_, file)) => Target::Joined(file.as_fd()),
+            None => Target::Init(self.pidfd.as_fd()),
+        };
+        net_devices::move_in(&plan.net_devices, target)
     }
 
     /// The first process has joined the user namespace and cloned init beside itself: init is the one to follow.
@@ -295,6 +328,23 @@ impl Init {
             None => Err(self.failure()),
             Some(ToParent::Failed { error, .. }) => Err(error),
             Some(other) => Err(out_of_order(&other, "the end")),
+        }
+    }
+
+    /// It has become the user's program, and what it was given stays with it.
+    pub fn settle(&mut self) {
+        if let Some(moved) = self.moved.take() {
+            moved.settle();
+        }
+    }
+
+    /// Ends it because of `error`, and takes back what it was given.
+    pub fn give_up(mut self, error: Error) -> Error {
+        let moved = self.moved.take();
+        drop(self);
+        match moved {
+            Some(moved) => moved.undo(error),
+            None => error,
         }
     }
 

@@ -104,7 +104,8 @@ fn pointer(plan: &Plan, kind: Kinds) -> String {
     )
 }
 
-fn own(name: &str) -> Result<OwnedFd> {
+/// A namespace of this process.
+pub(super) fn own(name: &str) -> Result<OwnedFd> {
     let path = Path::new("/proc/self").join(name);
     Ok(fs::open(fs::CWD, &path, OFlags::RDONLY, Mode::empty())?)
 }

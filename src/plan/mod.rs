@@ -10,6 +10,7 @@ pub mod join;
 pub mod mount_ids;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod options;
 pub mod process;
 pub mod rdt;
@@ -32,6 +33,7 @@ use filter::Filter;
 use mount_ids::Users;
 use mounts::{Around, Mount, Source};
 use namespaces::Namespaces;
+use net_devices::NetDevice;
 use options::SourceLink;
 use process::Process;
 use rdt::Rdt;
@@ -80,6 +82,8 @@ pub struct Plan {
     pub annotations: BTreeMap<String, String>,
     /// Namespaces, id maps and the way in.
     pub namespaces: Namespaces,
+    /// Network devices that move into the container.
+    pub net_devices: Vec<NetDevice>,
     /// The rootfs.
     pub rootfs: Rootfs,
     /// Mounts, in order.
@@ -154,6 +158,7 @@ impl Plan {
             mounts,
             mount_users,
             mount_label: linux.mount_label.clone(),
+            net_devices: net_devices::plan(linux),
             rootfs: rootfs::plan(spec, &bundle.path, options.pivot)?,
             readonly_paths: linux.readonly_paths.clone(),
             masked_paths: linux.masked_paths.clone(),
@@ -212,6 +217,7 @@ impl Plan {
             || !self.cgroup.v1.is_empty()
             || self.process.oom_score_adj.is_some()
             || self.rdt.is_some()
+            || !self.net_devices.is_empty()
     }
 
     /// Whether the container's processes end with its init.

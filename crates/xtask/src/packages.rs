@@ -10,6 +10,7 @@ use crate::{command, report, workspace};
 pub const INTEGRATION: &[&str] = &[
     "busybox-static",
     "debootstrap",
+    "iproute2",
     "jq",
     "runc",
     "strace",

@@ -379,6 +379,55 @@ pub const CASES: &[Case] = &[
         Set("/linux/seccomp", "{\"defaultAction\": \"SCMP_ACT_MAYBE\"}"),
     ),
     (
+        "network device that is not there",
+        Set("/linux/netDevices", "{\"no-such-dev0\": {}}"),
+    ),
+    (
+        "network device without a network namespace",
+        Draft(|draft| {
+            draft
+                .without_namespace("network")
+                .with("/linux/netDevices", json!({"no-such-dev0": {}}))
+        }),
+    ),
+    (
+        "network device to the runtime's own namespace",
+        Draft(|draft| {
+            draft
+                .namespace("network", Some("/proc/self/ns/net"))
+                .with("/linux/netDevices", json!({"no-such-dev0": {}}))
+        }),
+    ),
+    (
+        "network device with a bad name",
+        Set(
+            "/linux/netDevices",
+            "{\"no-such-dev0\": {\"name\": \"a/b\"}}",
+        ),
+    ),
+    (
+        "network device with a name too long",
+        Set(
+            "/linux/netDevices",
+            "{\"no-such-dev0\": {\"name\": \"sixteen-letters-\"}}",
+        ),
+    ),
+    (
+        "network device loopback",
+        Set("/linux/netDevices", "{\"lo\": {\"name\": \"eth0\"}}"),
+    ),
+    (
+        "network devices of one name",
+        Set(
+            "/linux/netDevices",
+            "{\"no-such-dev0\": {\"name\": \"x\"}, \"no-such-dev1\": {\"name\": \"x\"}}",
+        ),
+    ),
+    (
+        "network devices wrong type",
+        Set("/linux/netDevices", "[\"no-such-dev0\"]"),
+    ),
+    (
         "intel rdt without its file system",
         Set(
             "/linux/intelRdt",

@@ -65,6 +65,14 @@ const ONLY_CREATE: &[(&str, &str)] = &[
         "the container's own sysfs refuses it",
     ),
     (
+        "network device that is not there",
+        "devices come and go until they are asked for",
+    ),
+    (
+        "network device to the runtime's own namespace",
+        "it shows when the two are side by side",
+    ),
+    (
         "sysctl with a bad value",
         "the kernel judges values by taking them",
     ),

@@ -9,6 +9,7 @@ pub mod lsm;
 pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;
+pub mod network;
 pub mod process;
 pub mod rdt;
 pub mod resources;
