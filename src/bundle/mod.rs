@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use corten_sys::fs::{self, FileType, Mode, OFlags};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::seccomp::model::Wanted;
 use finding::{Finding, Report, Severity, Unknown};
 use spec::{Process, Spec};
 
@@ -100,6 +101,15 @@ pub fn parse_process(text: &[u8], unknown: Unknown) -> Result<(Process, Vec<Stri
     let process = parse::document(text, &support::PROCESS, &mut report)?;
     validate::check_process("", &process, &mut report);
     settle(&report.finish()).map(|warnings| (process, warnings))
+}
+
+/// Reads and checks a seccomp profile by itself, the section of a config.json, and says what is odd about it. Pointers
+/// start at the document's root.
+pub fn parse_profile(text: &[u8], unknown: Unknown) -> Result<(Wanted, Vec<String>)> {
+    let mut report = Report::new(unknown);
+    let section = parse::document(text, &support::PROFILE, &mut report)?;
+    let wanted = rules::seccomp::read("", &section, &mut report);
+    settle(&report.finish()).map(|warnings| (wanted, warnings))
 }
 
 /// Checks a process that the command line made of config.json's; what is only odd was said when the container was made.

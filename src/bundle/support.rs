@@ -140,6 +140,9 @@ pub static CONFIG: Shape = Object(&[
 /// The document of `exec --process`.
 pub static PROCESS: Shape = Object(PROCESS_FIELDS);
 
+/// A seccomp profile by itself.
+pub static PROFILE: Shape = Object(SECCOMP);
+
 static PROCESS_FIELDS: &[Field] = &[
     yes("terminal", Flag),
     yes(

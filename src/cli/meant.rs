@@ -32,6 +32,8 @@ pub enum Verb {
     List(ListArgs),
     /// Create, start, wait and remove.
     Run(RunArgs),
+    /// Print a compiled seccomp profile, or an answer of it.
+    Seccomp(SeccompArgs),
     /// Write a default config.json.
     Spec(SpecArgs),
     /// Let a created container's program run.
@@ -186,6 +188,28 @@ pub struct ExecArgs {
     pub strict: bool,
 }
 
+/// `seccomp`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeccompArgs {
+    /// A bundle's directory, or a file with a profile alone; absolute.
+    pub profile: PathBuf,
+    /// The call to explain, else the whole program is printed.
+    pub call: Option<SeccompCall>,
+    /// Refuse fields that the specification lacks.
+    pub strict: bool,
+}
+
+/// A system call, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeccompCall {
+    /// Its name or number.
+    pub name: String,
+    /// Its arguments; those that are left out are 0.
+    pub arguments: [u64; 6],
+    /// `SCMP_ARCH_…`; none is this machine's.
+    pub arch: Option<String>,
+}
+
 /// `kill`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KillArgs {
@@ -332,6 +356,7 @@ impl Verb {
                     no_subreaper: words.on("no-subreaper"),
                 })
             }
+            "seccomp" => Self::Seccomp(seccomp(words, caller, strict)?),
             "spec" => Self::Spec(SpecArgs {
                 bundle: bundle(words, caller)?,
                 rootless: words.on("rootless"),
@@ -360,6 +385,60 @@ fn check(words: &Words, caller: &Caller, strict: bool) -> Result<CheckArgs> {
             text => return Err(unknown("format", text, "text or json")),
         },
         strict,
+    })
+}
+
+fn seccomp(words: &Words, caller: &Caller, strict: bool) -> Result<SeccompArgs> {
+    let profile = caller.path(words, "PROFILE")?.unwrap_or_default();
+    let call = words.texts("CALL")?;
+    let arch = words.text("arch")?.map(str::to_owned);
+    let call = match (words.needed("WHAT")?, call.split_first()) {
+        ("compile", None) if arch.is_none() => None,
+        ("compile", _) => {
+            let text = "a call and its architecture are for `seccomp explain`";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        ("explain", None) => {
+            let text = "`seccomp explain` needs a call, by name or number";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        ("explain", Some((name, texts))) => {
+            let mut arguments = [0; 6];
+            if texts.len() > arguments.len() {
+                let text = "a system call has at most six arguments";
+                return Err(Error::new(Kind::Invalid, text));
+            }
+            for (argument, text) in arguments.iter_mut().zip(texts) {
+                *argument = word(text)?;
+            }
+            let name = name.clone();
+            Some(SeccompCall {
+                name,
+                arguments,
+                arch,
+            })
+        }
+        (text, _) => return Err(unknown("word", text, "compile or explain")),
+    };
+    Ok(SeccompArgs {
+        profile,
+        call,
+        strict,
+    })
+}
+
+/// What a register may hold: decimal, or hexadecimal after `0x`.
+fn word(text: &str) -> Result<u64> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| {
+        unknown(
+            "argument",
+            text,
+            "a number of 64 bits, or 0x and its digits",
+        )
     })
 }
 

@@ -255,3 +255,40 @@ fn later_calls_may_repeat_the_driver() {
         Verb::Delete(_)
     ));
 }
+
+#[test]
+fn seccomp_takes_a_profile_and_a_call() {
+    let args = |line: &str| match verb(line) {
+        Verb::Seccomp(args) => args,
+        other => panic!("{line}: {other:?}"),
+    };
+    let compile = args("seccomp compile /p");
+    assert_eq!(
+        (compile.profile.as_path(), compile.call),
+        (Path::new("/p"), None)
+    );
+    let call = args("seccomp explain --arch SCMP_ARCH_ARM /p clone 0x7e020000 3")
+        .call
+        .unwrap();
+    assert_eq!(call.name, "clone");
+    assert_eq!(call.arguments, [0x7e02_0000, 3, 0, 0, 0, 0]);
+    assert_eq!(call.arch.as_deref(), Some("SCMP_ARCH_ARM"));
+    let cases = [
+        ("seccomp compile /p read", "are for `seccomp explain`"),
+        (
+            "seccomp compile --arch SCMP_ARCH_ARM /p",
+            "are for `seccomp explain`",
+        ),
+        ("seccomp explain /p", "needs a call"),
+        ("seccomp explain /p read x", "unknown argument \"x\""),
+        ("seccomp explain /p read 1 2 3 4 5 6 7", "at most six"),
+        (
+            "seccomp weigh /p",
+            "unknown word \"weigh\": want compile or explain",
+        ),
+    ];
+    for (line, expected) in cases {
+        let text = error(line).to_string();
+        assert!(text.contains(expected), "{line}: {text}");
+    }
+}

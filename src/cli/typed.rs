@@ -258,6 +258,26 @@ const LIST: &[Flag] = &[
     switch("quiet", "Print the IDs only").letter('q'),
 ];
 
+const SECCOMP: &[Flag] = &[
+    option(
+        "arch",
+        "ARCH",
+        "The call's architecture, SCMP_ARCH_... [default: this machine's]",
+    ),
+    STRICT,
+    word("WHAT", Count::Required, "compile or explain"),
+    word(
+        "PROFILE",
+        Count::Required,
+        "A bundle's directory, or a file with the seccomp section of a config.json",
+    ),
+    word(
+        "CALL",
+        Count::Rest,
+        "For explain: a call by name or number, and its arguments",
+    ),
+];
+
 const SPEC: &[Flag] = &[
     option("bundle", "DIR", "Where to write it")
         .letter('b')
@@ -309,6 +329,11 @@ pub const VERBS: &[Verb] = &[
         about: "Create and start a container, wait for its end and remove it",
         flags: [CREATE, RUN],
     },
+    verb(
+        "seccomp",
+        SECCOMP,
+        "Print what a seccomp profile is compiled to, or how it answers a call",
+    ),
     verb("spec", SPEC, "Write a default config.json"),
     verb("start", &[ID], "Let a created container's program run"),
     verb("state", &[ID], "Print the state of a container"),

@@ -14,6 +14,7 @@ mod kill;
 mod list;
 mod modules;
 mod run;
+mod seccomp;
 mod spec;
 mod start;
 mod state;
@@ -47,6 +48,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Run(args) => return run::run(&store, &args, log),
         Verb::Exec(args) => return exec::exec(&store, &args, log),
         Verb::Features => report::print(&features::features())?,
+        Verb::Seccomp(args) => report::print(&seccomp::seccomp(&args, log)?)?,
         Verb::Spec(args) => spec::run(&args.bundle, args.rootless)?,
     }
     Ok(0)
@@ -63,6 +65,7 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         | Verb::Features
         | Verb::Kill(_)
         | Verb::List(_)
+        | Verb::Seccomp(_)
         | Verb::Spec(_)
         | Verb::Start(_)
         | Verb::State(_) => None,
