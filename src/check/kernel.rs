@@ -3,6 +3,7 @@
 
 use std::os::fd::AsFd;
 
+use corten_sys::cgroup_fs::filesystem_at;
 use corten_sys::fs::{self, Mode, OFlags};
 use corten_sys::process::{Namespaces as Kinds, effective_gid, effective_uid};
 use corten_sys::{Errno, probe};
@@ -137,5 +138,20 @@ pub(super) fn sysctls(asked: &Asked<'_>, report: &mut Report) {
             let pointer = format!("/linux/sysctl/{}", pointer_part(name));
             report.lacks(pointer, format!("this kernel has no parameter {name}"), "");
         }
+    }
+}
+
+pub(super) fn resctrl(asked: &Asked<'_>, report: &mut Report) {
+    /// statfs(2)'s `f_type` of resctrl.
+    const RDTGROUP_SUPER_MAGIC: u32 = 0x0765_5821;
+    let place = "/sys/fs/resctrl";
+    let wanted = asked.linux().is_some_and(|linux| linux.intel_rdt.is_some());
+    let found = filesystem_at(std::path::Path::new(place));
+    if wanted && !matches!(found, Ok(Some(RDTGROUP_SUPER_MAGIC))) {
+        report.lacks(
+            "/linux/intelRdt",
+            format!("no resctrl is mounted at {place}"),
+            "it takes a processor with RDT; mount it: mount -t resctrl resctrl /sys/fs/resctrl",
+        );
     }
 }

@@ -73,6 +73,12 @@ pub static PROBES: &[Probe] = &[
         process::selinux,
     ),
     probe(
+        "/linux/intelRdt",
+        "config-linux.md#intelrdt",
+        "resctrl is mounted",
+        kernel::resctrl,
+    ),
+    probe(
         "/linux/cgroupsPath",
         "config-linux.md#cgroups-path",
         "the cgroup holds no processes and is not frozen",
