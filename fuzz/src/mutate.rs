@@ -167,6 +167,13 @@ const OF_FIELDS: &[(&str, &[&str])] = &[
     ("names", CALLS),
     ("flags", FLAGS),
     ("options", OPTIONS),
+    ("netDevices", DEVICES),
+    ("closID", GROUPS),
+    ("schemata", SCHEMATA),
+    ("l3CacheSchema", SCHEMATA),
+    ("memBwSchema", SCHEMATA),
+    ("mode", POLICIES),
+    ("nodes", &["0", "0-3,7", "3-0", "1024", ""]),
     ("bounding", &CAPABILITIES),
     ("effective", &CAPABILITIES),
     ("inheritable", &CAPABILITIES),
@@ -228,6 +235,37 @@ const OPTIONS: &[&str] = &[
     "ridmap=uids=@0-0-1;gids=@0-0-1", "idmap=uids=0-0-0;gids=+1-2-3", "idmap=", "dest-nofollow", "src-nofollow",
     "copy-symlink", "remount", "mode=1777", "size=64k", "nr_inodes=", "context=a:b:c", "lowerdir=/a:/b", "newinstance",
     "hidepid=2", "xattr", "",
+];
+
+#[rustfmt::skip]
+const DEVICES: &[&str] = &[
+    "eth0", "lo", "eth%d", "%d%d", "%s", "a/b", ".", "..", "veth01234567890", "veth012345678901", "a b", "x:y", "",
+];
+
+const GROUPS: &[&str] = &[
+    "web",
+    "/",
+    "",
+    "/web",
+    "web/",
+    "a/b",
+    "..",
+    ".",
+    "info",
+    "mon_groups",
+    "mon_data",
+    "a\nb",
+];
+
+#[rustfmt::skip]
+const SCHEMATA: &[&str] = &[
+    "L3:0=f;1=f0", "MB:0=10", "L3:0=f\nMB:0=10\n", "MB:0=10\nL3:0=f", "\n", " ", "L3", "L3CODE:0=1", ":", "L2:0=3", "",
+];
+
+#[rustfmt::skip]
+const POLICIES: &[&str] = &[
+    "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED", "MPOL_PREFERRED_MANY",
+    "MPOL_LOCAL", "MPOL_NONE",
 ];
 
 /// Numbers at the edges of what fields hold.

@@ -107,6 +107,27 @@ pub fn assert_plan(plan: &Plan) {
         assert!(join.path.is_absolute(), "{join:?}");
     }
     assert_cgroup(&plan.cgroup);
+    if let Some(rdt) = &plan.rdt {
+        // The root's own group, or one directory in it.
+        let name = Path::new(&rdt.group.name);
+        assert!(is_below(name) && name.components().count() <= 1, "{rdt:?}");
+        let reserved = ["info", "mon_groups", "mon_data"];
+        assert!(!reserved.contains(&rdt.group.name.as_str()), "{rdt:?}");
+        for line in &rdt.schemata {
+            assert!(!line.is_empty() && !line.contains(['\n', '\0']), "{rdt:?}");
+        }
+    }
+    for device in &plan.net_devices {
+        assert_device_name(&device.name);
+        assert_device_name(&device.inside.replace("%d", "0"));
+    }
+}
+
+/// What the kernel takes for the name of a network device (dev_valid_name).
+fn assert_device_name(name: &str) {
+    let good = (1..16).contains(&name.len()) && name != "." && name != "..";
+    let odd = |c: char| c == '/' || c == ':' || c == '%' || c == '\0' || c.is_ascii_whitespace();
+    assert!(good && !name.contains(odd), "{name:?}");
 }
 
 /// The cgroup is below its mount, and not the mount itself.
