@@ -164,3 +164,56 @@ impl Emitter {
         self.branch(EQUAL, token, section, other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bpf::{NUMBER, Program};
+    use super::super::interpret::{Call, run};
+    use super::super::tables::Endian;
+    use super::*;
+
+    /// Both sides of a branch at every distance around what eight bits reach, near and far, as places and as values.
+    #[test]
+    fn branches_reach_their_targets_at_any_distance() {
+        for (apart, distance) in (0..6).flat_map(|apart| (248..262).map(move |far| (apart, far))) {
+            for (values, usual) in [(false, true), (true, true), (false, false), (true, false)] {
+                let mut emitter = Emitter::default();
+                let goal = |emitter: &mut Emitter, value| match values {
+                    true => emitter.near(Target::Return(value), 0),
+                    false => emitter.push(Instruction::plain(RETURN, value)),
+                };
+                let no = goal(&mut emitter, 1);
+                for _ in 0..apart {
+                    emitter.push(Instruction::plain(RETURN, 9));
+                }
+                let yes = goal(&mut emitter, 2);
+                for _ in 0..distance {
+                    emitter.push(Instruction::plain(RETURN, 9));
+                }
+                let [yes, no] = match values {
+                    true => [Target::Return(2), Target::Return(1)],
+                    false => [Target::Label(yes), Target::Label(no)],
+                };
+                // The farther one is the no side, or the yes side.
+                let (yes, no) = if usual { (yes, no) } else { (no, yes) };
+                emitter.branch(EQUAL, 7, yes, no);
+                emitter.load(NUMBER);
+                let program = Program::new(emitter.finish()).unwrap();
+                let expected = if usual {
+                    [(7, 2), (8, 1)]
+                } else {
+                    [(7, 1), (8, 2)]
+                };
+                for (number, expected) in expected {
+                    let call = Call {
+                        number,
+                        ..Call::default()
+                    };
+                    let answer = run(&program, &call, Endian::Little);
+                    assert_eq!(answer.value, expected, "{apart} {distance} {values}");
+                    assert!(answer.executed <= 4, "{apart} {distance} {values}");
+                }
+            }
+        }
+    }
+}
