@@ -27,7 +27,7 @@ use spec::{Process, Spec};
 
 pub use rules::rdt::{is_rdt_group, schemata_lines};
 pub use rules::seccomp::wanted as wanted_filter;
-pub use rules::sysctl::sysctl_path;
+pub use rules::sysctl::{sysctl_namespace, sysctl_path};
 pub use scan::escaped as pointer_part;
 
 /// The largest config.json: a hundred times the largest that engines write.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Questions about calls, namespaces and kernel parameters. Part of `check`; reads only.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use corten_sys::cgroup_fs::filesystem_at;
 use corten_sys::fs::{self, Mode, OFlags};
@@ -69,14 +69,28 @@ pub(super) fn joined(asked: &Asked<'_>, report: &mut Report) {
             Mode::empty(),
         );
         let path = join.path.display();
-        let wrong = match opened.and_then(|file| probe::namespace_kind(file.as_fd())) {
-            Ok(kind) if kind == join.kind => continue,
+        let kind = opened.and_then(|file| Ok((probe::namespace_kind(file.as_fd())?, file)));
+        let wrong = match kind {
+            Ok((kind, file)) if kind == join.kind => match asked.plan.change_in(kind) {
+                Some((own, change)) if is_own(asked, own, file.as_fd()) => {
+                    format!("it is the host's own namespace, and {change} would change the host")
+                }
+                _ => continue,
+            },
             Ok(_) => format!("{path} is a namespace of another kind"),
             Err(error) if error.errno() == Errno::NOTTY => format!("{path} is no namespace"),
             Err(error) => format!("open the namespace {path}: {error}"),
         };
         report.lacks(&join.pointer, wrong, "");
     }
+}
+
+/// Whether `file` is the namespace of the caller's own that is linked as `name`.
+fn is_own(asked: &Asked<'_>, name: &str, file: BorrowedFd<'_>) -> bool {
+    let kind = name.trim_start_matches("ns/");
+    let own = asked.proc.namespace(corten_sys::process::own_pid(), kind);
+    let identity = |fd: BorrowedFd<'_>| fs::stat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    own.is_ok_and(|own| identity(own.as_fd()) == identity(file))
 }
 
 /// Without CAP_SYS_ADMIN a container needs a user namespace of its own, and a user maps just the own ids.

@@ -25,9 +25,24 @@ pub fn open(plan: &Plan) -> Result<Vec<Opened>> {
         let file = fs::open(fs::CWD, &join.path, OFlags::RDONLY, Mode::empty())
             .with_context(|| format!("open the namespace {}", join.path.display()))
             .at(|| join.pointer.clone())?;
+        refuse_own(plan, join.kind, file.as_fd()).at(|| join.pointer.clone())?;
         opened.push((join.kind, file));
     }
     Ok(opened)
+}
+
+/// Refuses a namespace that is the runtime's own where config.json would change it. SECURITY: the rules let names, kernel
+/// parameters and devices pass because there is a namespace of the container's; this one is the host's.
+fn refuse_own(plan: &Plan, kind: Kinds, file: BorrowedFd<'_>) -> Result<()> {
+    let Some((name, change)) = plan.change_in(kind) else {
+        return Ok(());
+    };
+    let (own, joined) = (fs::stat(own(name)?.as_fd())?, fs::stat(file)?);
+    if (own.st_dev, own.st_ino) != (joined.st_dev, joined.st_ino) {
+        return Ok(());
+    }
+    let text = format!("it is the host's own namespace, and {change} would change the host");
+    Err(Error::new(Kind::Invalid, text))
 }
 
 /// The runtime as it is for the clone.

@@ -24,8 +24,8 @@ use std::path::PathBuf;
 use corten_sys::mount::Reach;
 use corten_sys::process::Namespaces as Kinds;
 
-use crate::bundle::spec::{Hooks, Linux, LinuxPersonalityDomain};
-use crate::bundle::{Bundle, sysctl_path};
+use crate::bundle::spec::{Hooks, Linux, LinuxNamespaceType, LinuxPersonalityDomain};
+use crate::bundle::{Bundle, sysctl_namespace, sysctl_path};
 use crate::error::{Error, Result};
 use cgroup_paths::Paths;
 use devices::{Devices, Making};
@@ -218,6 +218,26 @@ impl Plan {
             || self.process.oom_score_adj.is_some()
             || self.rdt.is_some()
             || !self.net_devices.is_empty()
+    }
+
+    /// What would be changed in a namespace of this `kind` by name or by value: the link to such a namespace below
+    /// /proc/self, and the field.
+    pub fn change_in(&self, kind: Kinds) -> Option<(&'static str, String)> {
+        let sysctl = |owner| {
+            let mut sysctls = self.sysctls.iter();
+            let changed = sysctls.find(|(path, ..)| sysctl_namespace(path) == Some(owner));
+            changed.map(|(_, _, name)| format!("the sysctl {name}"))
+        };
+        let (link, field) = match kind {
+            Kinds::NETWORK => ("ns/net", sysctl(LinuxNamespaceType::Network)),
+            Kinds::IPC => ("ns/ipc", sysctl(LinuxNamespaceType::Ipc)),
+            Kinds::UTS if self.hostname.is_some() => ("ns/uts", Some("hostname".to_owned())),
+            Kinds::UTS if self.domainname.is_some() => ("ns/uts", Some("domainname".to_owned())),
+            Kinds::UTS => ("ns/uts", sysctl(LinuxNamespaceType::Uts)),
+            Kinds::USER => ("ns/user", sysctl(LinuxNamespaceType::User)),
+            _ => return None,
+        };
+        field.map(|field| (link, field))
     }
 
     /// Whether the container's processes end with its init.

@@ -435,6 +435,25 @@ pub const CASES: &[Case] = &[
         ),
     ),
     (
+        "sysctl of a namespace that is the host's",
+        Draft(|draft| {
+            let value = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+            draft.namespace("network", Some("/proc/self/ns/net")).with(
+                "/linux/sysctl",
+                json!({"net.ipv4.ip_forward": value.trim()}),
+            )
+        }),
+    ),
+    (
+        "hostname of a namespace that is the host's",
+        Draft(|draft| {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+            draft
+                .namespace("uts", Some("/proc/self/ns/uts"))
+                .with("/hostname", name.trim().into())
+        }),
+    ),
+    (
         "memory policy without a mode",
         Set("/linux/memoryPolicy", "{\"nodes\": \"0\"}"),
     ),

@@ -63,6 +63,14 @@ fn owner(path: &str) -> Owner {
     }
 }
 
+/// The kind of namespace that holds the parameter at `path`, if one does.
+pub fn sysctl_namespace(path: &str) -> Option<LinuxNamespaceType> {
+    match owner(path) {
+        Owner::Namespace(typ) => Some(typ),
+        Owner::Field(_) | Owner::Host => None,
+    }
+}
+
 pub(in super::super) fn keys(spec: &Spec, report: &mut Report) {
     with_linux(spec, |linux| {
         let mut paths: Vec<String> = Vec::new();
