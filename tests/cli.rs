@@ -599,3 +599,31 @@ fn a_waiting_verb_that_is_killed_leaves_no_lock_behind() {
     drop(lock);
     assert_eq!(host.ok("delete x"), "");
 }
+
+#[test]
+fn seccomp_shows_a_program_and_explains_an_answer() {
+    let host = Host::new();
+    let profile = "tests/fixtures/seccomp/docker-default.json";
+    let shown = host.ok(&format!("seccomp compile {profile}"));
+    assert!(shown.contains("return SCMP_ACT_ERRNO 1"), "{shown}");
+    assert!(shown.contains("282 instructions"), "{shown}");
+    let cases = [
+        ("socket 1", "SCMP_ACT_ALLOW", "/syscalls/2"),
+        ("clone 0x10000000", "SCMP_ACT_ERRNO 1", "no rule"),
+        ("clone 0x11", "SCMP_ACT_ALLOW", "/syscalls/"),
+        ("--arch SCMP_ARCH_X86 102 1", "SCMP_ACT_ALLOW", "/syscalls/"),
+    ];
+    for (call, answer, rule) in cases {
+        let (option, call) = match call.strip_prefix("--arch SCMP_ARCH_X86 ") {
+            Some(call) => ("--arch SCMP_ARCH_X86 ", call),
+            None => ("", call),
+        };
+        let said = host.ok(&format!("seccomp explain {option}{profile} {call}"));
+        assert!(said.contains(&format!("answer    {answer}\n")), "{said}");
+        assert!(said.contains(&format!("by        {rule}")), "{said}");
+    }
+    let said = host.fails(&format!("seccomp explain {profile} no_such_call"), 1);
+    assert!(said.contains("no_such_call"), "{said}");
+    let said = host.fails("seccomp compile tests/fixtures/default.json", 1);
+    assert!(said.contains("defaultAction"), "{said}");
+}
