@@ -16,7 +16,7 @@
 //!           ├ plan
 //!           ├ bundle · host
 //!           ├ seccomp
-//!           └ error ─ sys
+//!           └ error · sort ─ sys
 //! ```
 
 #![forbid(unsafe_code)]
@@ -36,4 +36,5 @@ pub mod plan;
 pub mod protocol;
 pub mod rdt;
 pub mod seccomp;
+pub mod sort;
 pub mod store;

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 /// (module, what it may know). An arrow that is not here is a new layer, or a mistake.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("host", &["error"]),
-    ("seccomp", &["error"]),
+    ("sort", &[]),
+    ("host", &["error", "sort"]),
+    ("seccomp", &["error", "sort"]),
     ("bundle", &["error", "seccomp"]),
     ("protocol", &["error"]),
-    ("plan", &["bundle", "error", "host", "seccomp"]),
+    ("plan", &["bundle", "error", "host", "seccomp", "sort"]),
     ("limits", &["bundle", "error", "plan"]),
     ("hooks", &["bundle", "error", "plan"]),
     ("cgroup", &["bundle", "error", "host", "plan"]),
@@ -24,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["bundle", "cgroup", "error", "host", "plan", "seccomp"],
     ),
     ("rdt", &["error", "plan"]),
-    ("store", &["cgroup", "error", "rdt"]),
+    ("store", &["cgroup", "error", "rdt", "sort"]),
     ("child", &["error", "hooks", "limits", "plan", "protocol"]),
     (
         "parent",
@@ -37,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "command",
         &[
             "bundle", "cgroup", "check", "cli", "error", "hooks", "host", "parent", "plan",
-            "protocol", "rdt", "seccomp", "store",
+            "protocol", "rdt", "seccomp", "sort", "store",
         ],
     ),
 ];

@@ -16,6 +16,7 @@ use crate::hooks::Point;
 use crate::plan::options;
 use crate::seccomp::model::{ACTIONS, FLAGS, OPERATORS};
 use crate::seccomp::tables::arch::Arch;
+use crate::sort;
 use crate::store::CgroupDriver;
 
 /// The oldest version of the specification whose documents are read.
@@ -90,9 +91,8 @@ fn seccomp() -> Json<'static> {
 }
 
 fn sorted(names: impl IntoIterator<Item = &'static str>) -> Json<'static> {
-    let mut names: Vec<_> = names.into_iter().collect();
-    names.sort_unstable();
-    Json::texts(names)
+    let names = names.into_iter().collect();
+    Json::texts(sort::by_key(names, &|name| *name))
 }
 
 fn intel_rdt() -> Json<'static> {

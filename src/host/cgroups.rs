@@ -17,6 +17,7 @@ use corten_sys::cgroup_fs::{self, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
 use corten_sys::fs::{self, Mode, OFlags, Procfs};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sort;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -90,7 +91,7 @@ fn layout_at(root: &Path) -> Result<Layout> {
             v1.push(V1 { controllers, path });
         }
     }
-    v1.sort_by(|a, b| a.path.cmp(&b.path));
+    let v1 = sort::by(v1, &|one: &V1, other| one.path < other.path);
     Ok(Layout { unified, v1 })
 }
 

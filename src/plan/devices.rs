@@ -8,6 +8,7 @@ use corten_sys::fs::FileType;
 use crate::bundle::spec::{LinuxDevice, LinuxDeviceType};
 use crate::error::{Error, Result};
 use crate::plan::mounts::{Mount, Source};
+use crate::sort;
 
 /// All device nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +83,9 @@ pub fn plan(devices: &[LinuxDevice], mounts: &[Mount], making: Making) -> Result
             "no device can be made in a /dev that is bound from the host",
         ));
     }
-    nodes.sort_by(|a, b| a.path.parent().cmp(&b.path.parent()));
+    let nodes = sort::by(nodes, &|one: &Device, other| {
+        one.path.parent() < other.path.parent()
+    });
     Ok(Devices {
         nodes,
         making,

@@ -7,6 +7,7 @@ use corten_sys::process::Namespaces as Kinds;
 
 use crate::bundle::spec::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use crate::error::{Error, Result};
+use crate::sort;
 
 /// The container's namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +131,7 @@ pub fn plan(linux: &Linux) -> Result<Namespaces> {
         }
     }
     let position = |join: &Join| JOIN_ORDER.iter().position(|&kind| kind == join.kind);
-    join.sort_by_key(|join| position(join));
+    let join = sort::by_key(join, &position);
     if !create.contains(Kinds::MOUNT) {
         return Err(Error::unsupported(
             "/linux/namespaces",

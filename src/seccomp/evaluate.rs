@@ -16,6 +16,7 @@ use super::interpret::Call;
 use super::model::{Action, Condition, NO_SUCH_CALL, Operator, Profile, Rule};
 use super::order::{self, Entry};
 use super::tables::{self, Arch, Call as Named, Word, X32_BIT};
+use crate::sort;
 
 /// What happens to a call, and which rule of the profile says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub fn evaluate(profile: &Profile, native: Arch, call: &Call) -> Option<Verdict>
     let verdict = |action, rule| Some(Verdict { action, rule });
     let mut archs = [&profile.architectures[..], &[native]].concat();
     archs.retain(|arch| arch.token() == call.arch);
-    archs.sort();
+    archs = sort::by_key(archs, &|arch| *arch);
     archs.dedup();
 
     // runc asks for newer calls before anything else, and tells x32 by the bit alone.
@@ -114,7 +115,7 @@ fn entries(profile: &Profile, arch: Arch, number: u32) -> Vec<Entry> {
                         value_two: way.selector.into(),
                     });
                 }
-                conditions.sort_by_key(|condition| condition.index);
+                let conditions = sort::by_key(conditions, &|condition: &Condition| condition.index);
                 let action = says.action;
                 let narrow = |condition| order::narrowed(condition, order::width(arch));
                 let conditions = conditions.into_iter().filter_map(narrow).collect();

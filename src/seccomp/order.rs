@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use super::interpret::halves;
 use super::model::{Action, Condition, Operator};
 use super::tables::{Arch, Word};
+use crate::sort;
 
 /// What one entry of a profile says about one number, its conditions by index, each index once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,8 +123,8 @@ pub fn sort(entries: &mut Vec<Entry>, width: Word) -> Result<(), (usize, usize)>
         };
         path.iter().enumerate().map(place).collect()
     };
-    let mut order: Vec<_> = paths.iter().map(key).zip(entries.drain(..)).collect();
-    order.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let order: Vec<_> = paths.iter().map(key).zip(entries.drain(..)).collect();
+    let order = sort::by(order, &|(one, _), (other, _)| one < other);
     entries.extend(order.into_iter().map(|(_, entry)| entry));
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! neighbours that end alike become one. Pure; called by `compile.rs`.
 
 use crate::error::{Error, Kind, Result};
+use crate::sort;
 
 use super::checks::{Checks, Goal};
 use super::model::{Action, Condition, NO_SUCH_CALL, Operator, Profile, Rule};
@@ -74,7 +75,7 @@ pub fn section(
         }
     }
     exact.sort_unstable_by_key(|range: &Range| range.start);
-    weights.sort_unstable();
+    let weights = sort::by_key(weights, &|weight| *weight);
     let between = between(profile.default, archs, &newest);
     let ranges = merged(&exact, &between);
     Ok(Section { ranges, weights })
@@ -154,7 +155,7 @@ fn goal(profile: &Profile, arch: Arch, about: &[About], checks: &mut Checks) -> 
                 *condition = narrowed.unwrap_or(*condition);
                 narrowed.is_some()
             });
-            conditions.sort_unstable_by_key(|condition| condition.index);
+            let conditions = sort::by_key(conditions, &|condition: &Condition| condition.index);
             entries.push(Entry {
                 conditions,
                 action: rule(about).action,
@@ -245,7 +246,7 @@ fn between(default: Action, archs: &[Arch], newest: &[(Arch, u32)]) -> Vec<Range
     }
     let newest = [newest(false), newest(true)];
     starts.extend(newest.into_iter().flatten().map(|newest| newest + 1));
-    starts.sort_unstable();
+    let mut starts = sort::by_key(starts, &|start| *start);
     starts.dedup();
     let range = |start| Range {
         start,

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use super::record::sum;
 use super::{Container, Reservation, Store, file};
 use crate::error::{Context, Error, Kind, Result};
+use crate::sort;
 
 const FILTER: &str = "seccomp.bpf";
 /// Starts with a dot, as no id does.
@@ -89,8 +90,7 @@ fn make_room(cache: &Path) {
         let time = entry.metadata().and_then(|data| data.modified()).ok()?;
         Some((time, entry.path()))
     });
-    let mut dated: Vec<_> = dated.collect();
-    dated.sort_unstable();
+    let dated = sort::by_key(dated.collect(), &|(time, _)| *time);
     let surplus = (dated.len() + 1).saturating_sub(ENTRIES_MAX);
     for (_, path) in dated.iter().take(surplus) {
         // Whoever else removed it did the same.
