@@ -202,8 +202,10 @@ fn agree(name: &str, message: &str, refused: &[(String, String)]) {
     let wanted = pointer(message);
     let only_create = ONLY_CREATE.iter().find(|(case, _)| *case == name);
     if let Some((_, reason)) = only_create {
+        // On a host without the controller that one is the fault, and no secret.
+        let mut faults = refused.iter().map(|(_, message)| message);
         assert!(
-            refused.is_empty(),
+            faults.all(|message| message.contains("is not available in cgroup")),
             "check can know it after all ({reason}): {refused:?}"
         );
         return;
