@@ -41,12 +41,19 @@ pub fn make(path: &Path, rootfs: &Path, words: &[&str], extra_env: &[&str]) -> R
     Ok(path.to_path_buf())
 }
 
-/// Adds an idmapped bind of `source` to the bundle at `path`.
-pub fn add_idmapped(path: &Path, source: &Path) -> Result<()> {
+/// What docker asks for.
+const PROFILE: &str = include_str!("../../../tests/fixtures/seccomp/docker-default.json");
+
+/// Adds what takes more than a default document does to the bundle at `path`: an idmapped bind of `source`, and a seccomp
+/// profile.
+pub fn add_more(path: &Path, source: &Path) -> Result<()> {
     let file = path.join("config.json");
     let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
     let mut document: Value =
         serde_json::from_str(&text).context(|| format!("parse {}", file.display()))?;
+    let profile: Value =
+        serde_json::from_str(PROFILE).context(|| "parse the profile".to_owned())?;
+    document["linux"]["seccomp"] = profile;
     let maps = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
     if let Some(mounts) = document["mounts"].as_array_mut() {
         mounts.push(

@@ -114,7 +114,19 @@ pub fn set_scheduling(wanted: Scheduling) -> Result<()> {
     if answer == 0 {
         Ok(())
     } else {
-        Err(Error::last("sched_setattr", format!("{wanted:?}")))
+        let Scheduling {
+            policy,
+            flags,
+            nice,
+            priority,
+            runtime,
+            deadline,
+            period,
+        } = wanted;
+        let args = format!(
+            "policy {policy}, flags {flags:#x}, nice {nice}, priority {priority}, {runtime}/{deadline}/{period} ns"
+        );
+        Err(Error::last("sched_setattr", args))
     }
 }
 

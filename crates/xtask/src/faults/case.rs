@@ -61,7 +61,7 @@ impl Bench {
         let make = |name: &str, words: &[&str]| {
             let path = bundle::make(&directory.join(name), &rootfs, words, &[&mark])?;
             // The process that holds its maps is one more that a fault may leave behind.
-            bundle::add_idmapped(&path, &rootfs)?;
+            bundle::add_more(&path, &rootfs)?;
             Ok::<_, Failure>(path.display().to_string())
         };
         let (brief, lasting) = (
