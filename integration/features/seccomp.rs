@@ -409,3 +409,109 @@ fn exec_without_the_kept_program_is_refused() {
         c.end();
     });
 }
+
+#[test]
+fn a_profile_that_feigns_success_leaves_no_privilege() {
+    trial(|t| {
+        let ids = [
+            "setuid",
+            "setgid",
+            "setresuid",
+            "setresgid",
+            "setgroups",
+            "prctl",
+        ];
+        let rule = |names: &[&str]| {
+            except(json!([{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 0}]))
+        };
+        let c = filtered(t, &rule(&ids))
+            .with("/process/noNewPrivileges", json!(false))
+            .with("/process/user", json!({"uid": 1000, "gid": 1000}))
+            .probe("ids + status")
+            .done();
+        // PR_SET_PDEATHSIG is feigned too: `run` stays, so that nothing comes of it.
+        let out = c.run().ok();
+        assert_eq!(out.seen("ids")["uid"], 1000);
+        assert_eq!(out.seen("ids")["euid"], 1000);
+        assert_eq!(out.seen("status")["CapBnd"], "0000000020000420");
+        for names in [&["capset"][..], &["capset", "capget"]] {
+            let c = filtered(t, &rule(names))
+                .with("/process/noNewPrivileges", json!(false))
+                .probe("print never")
+                .done();
+            let error = c.run().fails();
+            assert!(error.contains("capset"), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_waiting_init_holds_nothing_of_the_host() {
+    trial(|t| {
+        for errno in [0, 1] {
+            let filter = except(json!([
+                {"names": ["close_range"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno}
+            ]));
+            let c = filtered(t, &filter)
+                .with("/process/noNewPrivileges", json!(false))
+                .probe("print up + pause")
+                .done();
+            let out = c.create().ok();
+            let open = fs::read_dir(format!("/proc/{}/fd", c.pid())).unwrap();
+            for entry in open {
+                let link = fs::read_link(entry.unwrap().path()).unwrap();
+                let text = link.to_string_lossy().into_owned();
+                assert!(!link.is_dir(), "{errno}: {text}");
+                assert!(!text.starts_with("/proc"), "{errno}: {text}");
+            }
+            c.start().ok();
+            c.says(&out, "up");
+            c.end();
+        }
+    });
+}
+
+#[test]
+fn a_profile_that_silences_init_is_an_error_in_the_end() {
+    trial(|t| {
+        let filter = except(json!([
+            {"names": ["sendto", "sendmsg", "write"], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}
+        ]));
+        let c = filtered(t, &filter)
+            .with("/process/noNewPrivileges", json!(false))
+            .probe("print never")
+            .done();
+        let error = c.create().fails();
+        assert!(error.contains("seccomp"), "{error}");
+        c.verb("state", &[]).end().fails();
+    });
+}
+
+#[test]
+fn a_cache_that_others_can_write_is_not_believed() {
+    trial(|t| {
+        let c = filtered(t, &no_mkdir()).probe("mkdir /tmp/x").done();
+        assert_eq!(c.run().ok().seen("mkdir")["errno"], "EXDEV");
+        let cache = t.state_root().join(".seccomp");
+        let entry = fs::read_dir(&cache)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        // Nobody writes to it: who waits for what is in there waits for ever.
+        fs::remove_file(&entry).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &entry,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        assert_eq!(c.run().ok().seen("mkdir")["errno"], "EXDEV");
+        fs::set_permissions(&cache, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        assert_eq!(c.run().ok().seen("mkdir")["errno"], "EXDEV");
+        fs::remove_dir_all(cache).unwrap();
+    });
+}

@@ -9,8 +9,11 @@ use corten_sys::{Errno, fs, process};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::process::Process;
 
-/// Drops what the process is not to have and enters its working directory.
-pub fn apply(wanted: &Process) -> Result<()> {
+/// What loading a filter takes without no_new_privs: CAP_SYS_ADMIN, as a bit.
+pub const TO_LOAD_FILTERS: u64 = 1 << 21;
+
+/// Drops what the process is not to have, but for the capabilities in `kept`, and enters its working directory.
+pub fn apply(wanted: &Process, kept: u64) -> Result<()> {
     // Both columns are at the root directory by now.
     let is_root = wanted.cwd == Path::new("/");
     let entered = is_root || enter_early(wanted)?;
@@ -26,8 +29,8 @@ pub fn apply(wanted: &Process) -> Result<()> {
         expect_inside(wanted)?;
     }
     process::set_capabilities(
-        capabilities.effective,
-        capabilities.permitted,
+        capabilities.effective | kept,
+        capabilities.permitted | kept,
         capabilities.inheritable,
     )
     .context("set capabilities")
@@ -41,6 +44,19 @@ pub fn apply(wanted: &Process) -> Result<()> {
     }
     process::set_umask(wanted.umask);
     Ok(())
+}
+
+/// Drops what [`apply`] kept. SECURITY: a filter is loaded by now, and may answer capset with success without making the
+/// call: what the process holds is read back.
+pub fn drop_kept(wanted: &Process) -> Result<()> {
+    let sets = wanted.capabilities;
+    process::set_capabilities(sets.effective, sets.permitted, sets.inheritable)
+        .and_then(|()| process::expect_capabilities(sets.effective, sets.permitted))
+        .context("drop the capability that loading the seccomp filter took")
+        .at(|| "/linux/seccomp".to_owned())
+        .remedy(
+            "the profile has to allow capset and capget, or /process/noNewPrivileges has to be set",
+        )
 }
 
 /// Tries the working directory with all privileges first: it may be one that the user can't enter but may be in (as a

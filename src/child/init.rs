@@ -17,7 +17,6 @@ use super::{credentials, devices, filter, hop, kernel, mounts, rootfs, schedulin
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
 use crate::limits;
-use crate::plan::filter::Moment;
 use crate::plan::{Keyring, Plan};
 use crate::protocol::{ChildEnd, Handover, Progress, Step, ToChild, ToParent, out_of_order};
 
@@ -157,7 +156,7 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
     if let Some(limit) = open_files.filter(|_| !plan.process.limits_open_files()) {
         limit.restore()?;
     }
-    let program = give_up_privileges(plan, progress, &root, (channel, handover))?;
+    let program = give_up_privileges(plan, progress, &root)?;
 
     progress.begin(Step::Sweep);
     let gate = match gate {
@@ -169,9 +168,17 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
         }
     };
 
+    progress.begin(Step::Filter);
+    let channel = reply.as_ref().ok_or_else(no_channel)?;
+    filter::load_early(
+        plan.filter.as_ref(),
+        &plan.process,
+        plan.preserved,
+        (channel, handover),
+    )?;
+
     progress.begin(Step::Commit);
     process::die_with_parent(false)?;
-    let channel = reply.as_ref().ok_or_else(no_channel)?;
     channel.send(&ToParent::Ready)?;
     match channel.wait()? {
         ToChild::Release => {}
@@ -241,12 +248,7 @@ fn enter(
 }
 
 /// The process becomes what config.json says, and its program is found with no more rights than it will have.
-fn give_up_privileges(
-    plan: &Plan,
-    progress: &Progress,
-    root: &RootFd,
-    (channel, handover): (&ChildEnd, Option<&Handover>),
-) -> Result<process::Program> {
+fn give_up_privileges(plan: &Plan, progress: &Progress, root: &RootFd) -> Result<process::Program> {
     let wanted = &plan.process;
     progress.begin(Step::Labels);
     kernel::set_labels(wanted)?;
@@ -257,13 +259,6 @@ fn give_up_privileges(
         process::set_personality(persona).at(|| "/linux/personality".to_owned())?;
     }
 
-    progress.begin(Step::Filter);
-    let load_at = |moment| {
-        let filter = plan.filter.as_ref();
-        filter::load_at(moment, filter, wanted, Some(channel), handover)
-    };
-    load_at(Moment::BeforeCredentials)?;
-
     progress.begin(Step::Credentials);
     if !plan.namespaces.has_user() {
         limits::apply(wanted, 0)?;
@@ -271,14 +266,13 @@ fn give_up_privileges(
     if wanted.no_new_privileges {
         process::forbid_new_privileges()?;
     }
-    credentials::apply(wanted)?;
+    credentials::apply(
+        wanted,
+        filter::capabilities_to_load(plan.filter.as_ref(), wanted),
+    )?;
 
     progress.begin(Step::Lookup);
-    let program = exec::find(wanted, root)?;
-
-    progress.begin(Step::WatchedFilter);
-    load_at(Moment::BeforeReady)?;
-    Ok(program)
+    exec::find(wanted, root)
 }
 
 /// After the last privilege: descriptors, the gate, startContainer hooks, execve. `reply` becomes `start`'s connection.
@@ -295,13 +289,14 @@ fn finish(plan: &Plan, progress: &Progress, ready: Ready, reply: &mut Option<Chi
         progress.begin(Step::StartHooks);
         start_hooks(plan)?;
         progress.begin(Step::LastFilter);
-        exec::seal(plan.preserved)?;
+        if !filter::is_early(plan.filter.as_ref(), &plan.process) {
+            exec::seal(plan.preserved)?;
+        }
         if let (Some(channel), true) = (reply.as_ref(), through_gate) {
             channel.send(&ToParent::Executing)?;
         }
         signal::unblock_all()?;
-        let filter = plan.filter.as_ref();
-        filter::load_at(Moment::BeforeExec, filter, &plan.process, None, None)?;
+        filter::load_late(plan.filter.as_ref(), &plan.process)?;
         // From here to execve nothing may call the kernel: the filter answers for the program, not for us.
         progress.begin(Step::Exec);
         Ok(())

@@ -14,7 +14,6 @@ use super::paths::RootFd;
 use super::{credentials, exec, filter, init, kernel, scheduling, terminal};
 use crate::error::{Context, Error, Result};
 use crate::limits;
-use crate::plan::filter::Moment;
 use crate::plan::join::JoinPlan;
 use crate::protocol::{ChildEnd, Handover, Progress, Step, ToChild, ToParent, out_of_order};
 
@@ -102,13 +101,7 @@ fn prepare(
         process::set_personality(persona).context("set the container's execution domain")?;
     }
 
-    progress.begin(Step::Filter);
-    let load_at = |moment| {
-        let filter = plan.filter.as_ref();
-        filter::load_at(moment, filter, wanted, Some(channel), handover)
-    };
-    load_at(Moment::BeforeCredentials)?;
-
+    let filter = plan.filter.as_ref();
     progress.begin(Step::Credentials);
     if !plan.joins_user() {
         limits::apply(wanted, 0)?;
@@ -116,13 +109,13 @@ fn prepare(
     if wanted.no_new_privileges {
         process::forbid_new_privileges()?;
     }
-    credentials::apply(wanted)?;
+    credentials::apply(wanted, filter::capabilities_to_load(filter, wanted))?;
 
     progress.begin(Step::Lookup);
     let program = exec::find(wanted, &root)?;
 
-    progress.begin(Step::WatchedFilter);
-    load_at(Moment::BeforeReady)?;
+    progress.begin(Step::Filter);
+    filter::load_early(filter, wanted, plan.preserved, (channel, handover))?;
 
     progress.begin(Step::Commit);
     process::die_with_parent(false)?;
@@ -133,9 +126,11 @@ fn prepare(
     }
 
     progress.begin(Step::LastFilter);
-    exec::seal(plan.preserved)?;
+    if !filter::is_early(filter, wanted) {
+        exec::seal(plan.preserved)?;
+    }
     signal::unblock_all().map_err(Error::from)?;
-    load_at(Moment::BeforeExec)?;
+    filter::load_late(filter, wanted)?;
     // From here to execve nothing may call the kernel: the filter answers for the program, not for us.
     progress.begin(Step::Exec);
     Ok(program)

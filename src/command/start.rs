@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `start`: lets a created container's init become the user's program, and hears what became of that.
 
-use corten_sys::{fs, socket};
+use corten_sys::{fs, signal, socket};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use super::LOCK_DEADLINE;
 use super::create::GATE;
@@ -10,6 +11,7 @@ use crate::bundle;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
+use crate::parent::watch;
 use crate::plan::State;
 use crate::protocol::{ParentEnd, ToChild, ToParent, out_of_order};
 use crate::store::{Container, ContainerId, Record, Status, Store};
@@ -30,6 +32,7 @@ pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
     let gate = socket::connect_in(lock.directory(), GATE).context("connect to the start gate")?;
     let channel = ParentEnd::over(gate);
     channel.send(&ToChild::Start)?;
+    await_word(&channel, &container)?;
     hear(&channel)?;
     container.remove_gate()?;
     run_poststart(&container, log)
@@ -64,6 +67,23 @@ pub(super) fn state(record: &Record) -> State<'_> {
         bundle: &record.bundle,
         annotations: &record.annotations,
     }
+}
+
+/// How long init may say nothing once it was let go on.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until init says something. Hooks may take their time; without any, one that has a filter and is silent is kept
+/// from speaking by it.
+fn await_word(channel: &ParentEnd, container: &Container) -> Result<()> {
+    while signal::wait_readable(&[channel.as_fd()], Some(PATIENCE))?.is_none() {
+        let hooks = bundle::parse(&container.config()?)?.hooks;
+        if container.has_filter() && hooks.is_none_or(|hooks| hooks.start_container.is_empty()) {
+            let text = "waited 30 s in vain for init to answer at the start gate";
+            let error = Error::new(Kind::System, text);
+            return Err(error.at("/linux/seccomp").remedy(watch::STUCK));
+        }
+    }
+    Ok(())
 }
 
 /// Waits until init has become the program, or says why it has not.

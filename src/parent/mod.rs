@@ -10,7 +10,7 @@ mod namespaces;
 mod net_devices;
 pub mod seal;
 mod sources;
-mod watch;
+pub mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -52,6 +52,8 @@ pub struct Init {
     progress: Progress,
     /// Where its seccomp listener will be, if it has one.
     handover: Option<Handover>,
+    /// Whether it loads a seccomp filter, which may keep it from saying anything.
+    is_filtered: bool,
     /// The host's network devices that it was given, as long as the container may still come to nothing.
     moved: Option<Moved>,
 }
@@ -109,6 +111,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         channel,
         progress,
         handover,
+        is_filtered: plan.filter.is_some(),
         moved: None,
     };
     entered.back.leave()?;
@@ -168,6 +171,7 @@ pub fn join(
         channel,
         progress,
         handover,
+        is_filtered: plan.filter.is_some(),
         moved: None,
     };
     back.leave()?;
@@ -279,7 +283,7 @@ impl Init {
         state: &dyn Fn(i32) -> State<'a>,
     ) -> Result<()> {
         loop {
-            match (self.channel.receive()?, plan) {
+            match (self.hear()?, plan) {
                 (Some(ToParent::RunHooks), Some(plan)) => {
                     let bundle = fs::open_dir(&plan.bundle).context("open the bundle")?;
                     let state = plan.state("creating", self.pid);
@@ -295,6 +299,14 @@ impl Init {
                 (None, _) => return Err(self.failure()),
             }
         }
+    }
+
+    /// What it says next.
+    fn hear(&self) -> Result<Option<ToParent>> {
+        if self.is_filtered {
+            watch::await_word(&self.channel, self.pidfd.as_fd(), &self.progress)?;
+        }
+        self.channel.receive()
     }
 
     /// Gives the agent the listener of the filter that is being loaded.
@@ -323,7 +335,7 @@ impl Init {
 
     /// Waits until init has become the user's program: the connection's end, without a failure before it.
     pub fn until_started(&self) -> Result<()> {
-        match self.channel.receive()? {
+        match self.hear()? {
             None if self.progress.step() == Step::Exec => Ok(()),
             None => Err(self.failure()),
             Some(ToParent::Failed { error, .. }) => Err(error),

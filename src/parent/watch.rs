@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::State;
-use crate::protocol::{Handover, ParentEnd};
+use crate::protocol::{Handover, ParentEnd, Progress, Step};
 use crate::seccomp::model::Listener;
 
 /// How long the process may take from saying that it loads the filter to having it.
@@ -18,6 +18,39 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often its word is looked for. It can make no call to say it: any may be the agent's to answer.
 const PACE: Duration = Duration::from_millis(1);
+
+/// How many seconds a process may say nothing while its filter is in its way.
+const SILENCE: u32 = 30;
+
+/// Waits until the process behind `process` says something or ends. Once it loads its filter it has little left to do:
+/// where that takes long, the filter or the agent keeps it from doing it, and it may have no way to say so.
+pub fn await_word(channel: &ParentEnd, process: BorrowedFd<'_>, progress: &Progress) -> Result<()> {
+    let mut silent = 0;
+    loop {
+        let second = Some(Duration::from_secs(1));
+        if signal::wait_readable(&[channel.as_fd(), process], second)?.is_some() {
+            return Ok(());
+        }
+        let step = progress.step();
+        silent = match step {
+            Step::Filter | Step::Commit | Step::LastFilter | Step::Exec => silent + 1,
+            _ => 0,
+        };
+        if silent >= SILENCE {
+            let text = format!(
+                "waited {SILENCE} s in vain for the process to {}",
+                step.text()
+            );
+            return Err(Error::new(Kind::System, text)
+                .at("/linux/seccomp")
+                .remedy(STUCK));
+        }
+    }
+}
+
+/// What is to be done about that.
+pub const STUCK: &str = "its seccomp filter, or the agent that was asked, did not let it go on; set /process/noNewPrivileges, with which the \
+     filter sees execve alone of corten's calls";
 
 /// What the agent is told (runtime-spec, config-linux.md, The Container Process State).
 #[derive(Serialize)]
@@ -41,7 +74,9 @@ pub fn fetch(
     loop {
         if let Some(number) = handover.number() {
             let copy = pidfd::copy_descriptor(process, number);
-            return copy.map(Some).context("take the seccomp listener");
+            let copy = copy.context("take the seccomp listener")?;
+            handover.taken();
+            return Ok(Some(copy));
         }
         if signal::wait_readable(&[channel.as_fd(), process], Some(PACE))?.is_some() {
             return Ok(None);

@@ -21,9 +21,8 @@ pub struct Filter {
 /// When a filter is loaded: as late as it can be, so that it meets few calls of the runtime's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// While the process still has the capability that a filter without no_new_privs needs.
-    BeforeCredentials,
-    /// While there is a runtime to give the listener to the agent.
+    /// While there is a runtime, which gives the listener to the agent; and where loading takes a capability, that one is
+    /// dropped afterwards, and nothing else is left to be dropped.
     BeforeReady,
     /// Right before execve.
     BeforeExec,
@@ -32,10 +31,9 @@ pub enum Moment {
 impl Filter {
     /// When `process` loads it.
     pub fn moment(&self, process: &Process) -> Moment {
-        match (process.no_new_privileges, &self.listener) {
-            (false, _) => Moment::BeforeCredentials,
-            (true, Some(_)) => Moment::BeforeReady,
-            (true, None) => Moment::BeforeExec,
+        match process.no_new_privileges && self.listener.is_none() {
+            true => Moment::BeforeExec,
+            false => Moment::BeforeReady,
         }
     }
 }

@@ -142,6 +142,12 @@ fn from_range(range: &str, own: Option<&Vec<IdMap>>) -> Result<IdMap> {
     let Some([inside, outside, size]) = parsed.as_deref() else {
         return Err(invalid(format!("`{range}` is no mapping like 0-1000-1")));
     };
+    let wraps = |first: &u32| first.checked_add(*size).is_none();
+    if *size == 0 || wraps(inside) || wraps(outside) {
+        return Err(invalid(format!(
+            "`{range}` is empty, or leaves the range of ids"
+        )));
+    }
     let mut map = IdMap {
         inside: *inside,
         outside: *outside,

@@ -188,7 +188,12 @@ impl Handover {
         self.0.set(listener.as_raw_fd().unsigned_abs());
     }
 
-    /// The number, once the child has said it.
+    /// The parent has a copy: the child may close its own.
+    pub fn taken(&self) {
+        self.0.set(0);
+    }
+
+    /// The number, once the child has said it and until the parent has taken it.
     pub fn number(&self) -> Option<RawFd> {
         let number = RawFd::try_from(self.0.get()).ok();
         number.filter(|&number| number != 0)

@@ -58,16 +58,14 @@ steps! {
     Labels => "set security labels",
     /// Scheduling, personality, I/O priority.
     Scheduling => "set scheduling",
-    /// The seccomp filter of a process that may gain privileges.
-    Filter => "load the seccomp filter",
     /// no_new_privs, capabilities, ids, working directory.
     Credentials => "set credentials",
     /// The program, looked up as the user.
     Lookup => "find the program",
-    /// The seccomp filter that asks an agent.
-    WatchedFilter => "load the watched seccomp filter",
     /// Descriptors closed.
     Sweep => "close descriptors",
+    /// The seccomp filter of a process that may gain privileges, or one that asks an agent; then the last capability.
+    Filter => "load the seccomp filter",
     /// Waiting for the state record.
     Commit => "wait for the state record",
     /// Waiting for `start`.
@@ -159,24 +157,25 @@ pub const ORDER: &[Rule] = &[
         why: "a program that the user can't reach must not be found",
     },
     Rule {
-        earlier: Step::Filter,
-        later: Step::Credentials,
-        why: "without no_new_privs a filter needs CAP_SYS_ADMIN",
-    },
-    Rule {
         earlier: Step::Credentials,
-        later: Step::WatchedFilter,
-        why: "it needs no_new_privs, and every call of ours after it would be the agent's to answer",
+        later: Step::Filter,
+        why: "a profile may answer a call of ours with success and not make it: ids, groups and the bounding set would \
+              stay the runtime's",
     },
     Rule {
-        earlier: Step::WatchedFilter,
+        earlier: Step::Lookup,
+        later: Step::Filter,
+        why: "a profile has to allow what the program needs, not how we look for it",
+    },
+    Rule {
+        earlier: Step::Sweep,
+        later: Step::Filter,
+        why: "a close_range that only seems to succeed would leave the host's descriptors in a waiting init",
+    },
+    Rule {
+        earlier: Step::Filter,
         later: Step::Commit,
         why: "the runtime hands the listener to the agent, and after `create` there is no runtime",
-    },
-    Rule {
-        earlier: Step::WatchedFilter,
-        later: Step::Sweep,
-        why: "while init holds its own listener a call that nobody answers never ends, not even when the agent dies",
     },
     Rule {
         earlier: Step::StartHooks,

@@ -11,8 +11,12 @@
 //! in directories of mode 0700. Called by `command`.
 
 use std::fs::{self, DirBuilder};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use corten_sys::fs::{self as fs_at, Mode, OFlags};
+use corten_sys::process;
 
 use super::record::sum;
 use super::{Container, Reservation, Store, file};
@@ -27,6 +31,8 @@ const HEADER: &[u8] = b"corten seccomp 1\n";
 /// How many entries the cache keeps: hosts have a handful of profiles, and a caller that makes up a new one for every
 /// container must not fill the disk.
 const ENTRIES_MAX: usize = 64;
+/// The longest entry that is read: a hundred times the usual one.
+const FILE_MAX: usize = 4 << 20;
 
 impl Reservation {
     /// Keeps the container's program.
@@ -37,6 +43,11 @@ impl Reservation {
 }
 
 impl Container {
+    /// Whether it has a program.
+    pub fn has_filter(&self) -> bool {
+        self.directory().join(FILTER).exists()
+    }
+
     /// The container's program, as it was compiled at create.
     pub fn filter(&self) -> Result<Vec<u8>> {
         let path = self.directory().join(FILTER);
@@ -56,7 +67,8 @@ impl Container {
 impl Store {
     /// The cached program of the profile whose bytes are `profile`. What can't be read is not there.
     pub fn cached_filter(&self, profile: &[u8]) -> Option<Vec<u8>> {
-        let bytes = file::read(&self.cache().join(name(profile))).ok()??;
+        let cache = own_directory(&self.cache()).ok()?;
+        let bytes = read_own(cache.as_fd(), &name(profile)).ok()?;
         opened(profile, &bytes)
     }
 
@@ -70,6 +82,7 @@ impl Store {
             .create(&cache)
             .map_err(|error| file::failed("mkdir", &cache, &error))
             .context("make the cache of seccomp programs")?;
+        own_directory(&cache)?;
         make_room(&cache);
         let name = name(profile);
         // Of its own process: two may write the same entry, and each renames a whole one.
@@ -81,6 +94,36 @@ impl Store {
     fn cache(&self) -> PathBuf {
         self.root().join(CACHE)
     }
+}
+
+/// The cache's directory. SECURITY: whoever else may write there could put a weaker program in the place of one.
+fn own_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let directory = fs_at::open(fs_at::CWD, path, flags, Mode::empty())?;
+    expect_own(directory.as_fd())?;
+    Ok(directory)
+}
+
+/// A file that nobody else can have written; never waits.
+fn read_own(directory: BorrowedFd<'_>, name: &str) -> Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = fs_at::open(directory, Path::new(name), flags, Mode::empty())?;
+    let size = expect_own(file.as_fd())?;
+    Ok(fs_at::read_regular(file.as_fd(), size)?)
+}
+
+/// The size of what is this user's own and writable by nobody else.
+fn expect_own(fd: BorrowedFd<'_>) -> Result<usize> {
+    const OTHERS_WRITE: u32 = 0o022;
+    let stat = fs_at::stat(fd)?;
+    if stat.st_uid != process::effective_uid() || stat.st_mode & OTHERS_WRITE != 0 {
+        let text =
+            "the cache of seccomp programs belongs to another user, or others may write there";
+        return Err(Error::new(Kind::System, text));
+    }
+    Ok(usize::try_from(stat.st_size)
+        .unwrap_or(usize::MAX)
+        .min(FILE_MAX))
 }
 
 /// Removes the oldest entry of a full cache, and what a writer that died has left.

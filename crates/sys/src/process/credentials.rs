@@ -55,6 +55,31 @@ pub fn capabilities() -> Result<(u64, u64)> {
     Ok((sets.permitted.bits(), sets.effective.bits()))
 }
 
+/// Holds the effective and permitted sets of this process against these; EPERM where they differ. A capget(2) that a
+/// seccomp filter answers without making it is noticed: what it should have written is not there.
+pub fn expect_capabilities(effective: u64, permitted: u64) -> Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    // The kernel has no capability for the upper bits, so that this is no process'.
+    const NOTHING: u32 = 0xaaaa_aaaa;
+    let header = [VERSION_3, 0];
+    // Twice effective, permitted, inheritable: the lower halves, then the upper ones.
+    let mut sets = [[NOTHING; 3]; 2];
+    // SAFETY: the kernel reads the version and the pid (0, this thread) from `header` and writes two structures of three
+    // u32 each to `sets`; both outlive the call and have those sizes (capget(2), _LINUX_CAPABILITY_VERSION_3).
+    let answer = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    if answer != 0 {
+        return Err(Error::last("capget", ""));
+    }
+    let set = |at: usize| u64::from(sets[0][at]) | u64::from(sets[1][at]) << 32;
+    match (set(0), set(1)) == (effective, permitted) {
+        true => Ok(()),
+        false => {
+            let args = format!("effective {effective:#x}, permitted {permitted:#x} after capset");
+            Err(Error::new("capget", args, Errno::PERM))
+        }
+    }
+}
+
 /// Drops every capability but `keep` (a bit set) from the bounding set, up to the last that this kernel knows.
 pub fn bound_capabilities(keep: u64) -> Result<()> {
     for number in (0..u64::BITS).filter(|n| keep & (1 << n) == 0) {
