@@ -136,6 +136,9 @@ fn has_interrupt() -> bool {
 
 fn main() {
     let interrupt = has_interrupt();
+    // A quarter of a minute for a million calls: for a review, not for each run.
+    let wanted = std::env::var("CORTEN_ORACLE_PROGRAMS").map_or(Ok(200), |text| text.parse());
+    let wanted = wanted.unwrap();
     let mut random = Random::new(5);
     let (mut programs, mut calls, mut back) = (0, 0, 0);
     let fixtures = document::FIXTURES.map(|name| (document::fixture(name), Reach::All));
@@ -145,7 +148,7 @@ fn main() {
     let invented = invented.filter(|(_, native)| *native == Arch::X86_64);
     let invented = invented
         .map(|(profile, _)| (profile, Reach::Near))
-        .take(200);
+        .take(wanted);
     for (profile, reach) in fixtures.into_iter().chain(invented) {
         let (asked, returned) = hold(&profile, reach, interrupt, &mut random);
         programs += usize::from(asked > 0);
