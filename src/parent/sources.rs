@@ -25,7 +25,8 @@ use crate::plan::options::SourceLink;
 pub struct Sources {
     /// By index in config.json; `None` where init opens it itself.
     pub files: Vec<Option<OwnedFd>>,
-    /// The limit of open files, where it was raised for them: init and hooks go back to it.
+    /// The limit of open files, where it was raised for them: init goes back to it once it has mounted all, so that
+    /// createContainer hooks, which run before, still see the raised one.
     pub limit: Option<OpenFiles>,
 }
 
