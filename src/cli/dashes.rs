@@ -57,8 +57,8 @@ impl Normal {
                     break;
                 }
                 [b'-', _, ..] => flag(verb.flags(), arg, &mut args, &mut self.rest)?,
-                // All that follows the ID is the program's own.
-                _ if verb.name == "exec" => {
+                // All that follows the ID is the program's own, or that of the host's ps.
+                _ if ["exec", "ps"].contains(&verb.name) => {
                     self.rest.push(arg);
                     let mut own = args.peekable();
                     if own.peek().is_some_and(|first| first != "--") {
@@ -189,6 +189,9 @@ mod tests {
             ("exec -p /dev/fd/9 x", "exec --process=/dev/fd/9 x"),
             ("exec -e A=-b=c x y", "exec --env=A=-b=c x -- y"),
             ("exec -u 1:2 -- x y", "exec --user=1:2 -- x y"),
+            ("ps -f json x", "ps --format=json x"),
+            ("ps x -e -f", "ps x -- -e -f"),
+            ("ps x -- aux", "ps x -- aux"),
         ] {
             assert_eq!(normal(typed).unwrap(), expected, "{typed}");
         }

@@ -30,6 +30,12 @@ pub enum Verb {
     Kill(KillArgs),
     /// List all of them.
     List(ListArgs),
+    /// Freeze all its processes.
+    Pause(ContainerId),
+    /// List its processes.
+    Ps(PsArgs),
+    /// Let them go on.
+    Resume(ContainerId),
     /// Create, start, wait and remove.
     Run(RunArgs),
     /// Print a compiled seccomp profile, or an answer of it.
@@ -241,6 +247,24 @@ pub enum ListArgs {
     Json,
 }
 
+/// `ps`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PsArgs {
+    /// Whose processes.
+    pub id: ContainerId,
+    /// How they are listed.
+    pub format: PsFormat,
+}
+
+/// How `ps` lists processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PsFormat {
+    /// As the host's ps does, with these options.
+    Table(Vec<String>),
+    /// One JSON array of their numbers.
+    Json,
+}
+
 /// `spec`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpecArgs {
@@ -347,6 +371,9 @@ impl Verb {
                 "json" => ListArgs::Json,
                 text => return Err(unknown("format", text, "table or json")),
             }),
+            "pause" => Self::Pause(id()?),
+            "ps" => Self::Ps(ps(words)?),
+            "resume" => Self::Resume(id()?),
             "run" => {
                 can_create(global.cgroup_driver)?;
                 Self::Run(RunArgs {
@@ -511,6 +538,31 @@ fn exec_command(args: Vec<String>, words: &Words) -> Result<ExecProcess> {
         apparmor: owned("apparmor")?,
         process_label: owned("process-label")?,
         no_new_privs: words.on("no-new-privs"),
+    })
+}
+
+fn ps(words: &Words) -> Result<PsArgs> {
+    let mut format = words.needed("format")?.to_owned();
+    let mut options = words.texts("OPTION")?;
+    // No ps has these among its own, so that `ps ID -f json` can only mean one thing.
+    let is_flag = |word: &String| ["-f", "--format"].contains(&&**word);
+    let is_format = |word: &String| ["json", "table"].contains(&&**word);
+    let mut pairs = options.windows(2);
+    if let Some(at) = pairs.position(|pair| matches!(pair, [a, b] if is_flag(a) && is_format(b))) {
+        format = options.drain(at..at + 2).next_back().unwrap_or(format);
+    } else if let Some(at) = options
+        .iter()
+        .position(|word| ["--format=json", "--format=table"].contains(&&**word))
+    {
+        format = options.remove(at).split_off("--format=".len());
+    }
+    Ok(PsArgs {
+        id: ContainerId::new(words.needed("ID")?)?,
+        format: match &*format {
+            "table" => PsFormat::Table(options),
+            "json" => PsFormat::Json,
+            text => return Err(unknown("format", text, "table or json")),
+        },
     })
 }
 

@@ -29,15 +29,7 @@ use crate::error::{Error, Kind, Result};
 pub const SPEC_VERSION: &str = "1.3.0";
 
 /// runc's verbs that this build lacks.
-const LATER: [&str; 7] = [
-    "checkpoint",
-    "events",
-    "pause",
-    "ps",
-    "restore",
-    "resume",
-    "update",
-];
+const LATER: [&str; 4] = ["checkpoint", "events", "restore", "update"];
 
 /// What the caller wants.
 #[derive(Debug)]

@@ -211,9 +211,9 @@ fn mistakes_are_one_line_that_names_them() {
             "unknown cgroup manager \"frob\": want cgroupfs, systemd or disabled",
         ),
         (
-            "pause x",
+            "restore x",
             Kind::Unsupported,
-            "the command pause is not supported yet",
+            "the command restore is not supported yet",
         ),
         (
             "checkpoint --help",

@@ -258,6 +258,18 @@ const LIST: &[Flag] = &[
     switch("quiet", "Print the IDs only").letter('q'),
 ];
 
+const PS: &[Flag] = &[
+    option("format", "FORMAT", "table or json")
+        .letter('f')
+        .default("table"),
+    ID,
+    word(
+        "OPTION",
+        Count::Rest,
+        "For the host's ps, which the table is made with [default: -ef]",
+    ),
+];
+
 const SECCOMP: &[Flag] = &[
     option(
         "arch",
@@ -324,6 +336,13 @@ pub const VERBS: &[Verb] = &[
     verb("features", &[], "Print what is implemented, as JSON"),
     verb("kill", KILL, "Send a signal to a container's init"),
     verb("list", LIST, "List the containers"),
+    verb(
+        "pause",
+        &[ID],
+        "Freeze every process of a container, until `resume`",
+    ),
+    verb("ps", PS, "List the processes of a container"),
+    verb("resume", &[ID], "Let a paused container's processes go on"),
     Verb {
         name: "run",
         about: "Create and start a container, wait for its end and remove it",

@@ -13,6 +13,8 @@ mod inherited;
 mod kill;
 mod list;
 mod modules;
+mod pause;
+mod ps;
 mod run;
 mod seccomp;
 mod spec;
@@ -47,6 +49,9 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Start(id) => start::start(&store, &id, log)?,
         Verb::Run(args) => return run::run(&store, &args, log),
         Verb::Exec(args) => return exec::exec(&store, &args, log),
+        Verb::Pause(id) => pause::pause(&store, &id)?,
+        Verb::Resume(id) => pause::resume(&store, &id)?,
+        Verb::Ps(args) => report::print(&ps::ps(&store, &args)?)?,
         Verb::Features => report::print(&features::features())?,
         Verb::Seccomp(args) => report::print(&seccomp::seccomp(&args, log)?)?,
         Verb::Spec(args) => spec::run(&args.bundle, args.rootless)?,
@@ -65,6 +70,9 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         | Verb::Features
         | Verb::Kill(_)
         | Verb::List(_)
+        | Verb::Pause(_)
+        | Verb::Ps(_)
+        | Verb::Resume(_)
         | Verb::Seccomp(_)
         | Verb::Spec(_)
         | Verb::Start(_)

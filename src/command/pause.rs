@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten pause` and `corten resume`: every process of a container frozen, and let go on.
+//!
+//! The privileges that made the container's cgroup. By the v2 freezer, under the container's lock. Whether it is paused
+//! is never written down: the cgroup itself says so, also after a pause that was killed half-way, which `resume` undoes.
+
+use std::time::{Duration, Instant};
+
+use super::LOCK_DEADLINE;
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Kind, Result};
+use crate::store::{Container, ContainerId, Status, Store};
+
+/// How long freezing may take: a process in an uninterruptible sleep freezes when that ends.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Freezes the container `id`.
+pub(super) fn pause(store: &Store, id: &ContainerId) -> Result<()> {
+    let what = || format!("pause container {id}");
+    let mut container = store.load(id)?;
+    let _lock = container.lock(LOCK_DEADLINE)?;
+    // Callers match on the first words, which are runc's.
+    let refusal = match container.status()? {
+        Status::Created | Status::Running => None,
+        Status::Paused => Some("container not running: it is paused already"),
+        Status::Creating => Some("container not running: it is still being created"),
+        Status::Stopped => Some("container not running"),
+    };
+    if let Some(text) = refusal {
+        return Err(Error::new(Kind::Status, text).context(what()));
+    }
+    freeze(&container).with_context(what)
+}
+
+fn freeze(container: &Container) -> Result<()> {
+    let not_running = || Error::new(Kind::Status, "container not running");
+    let cgroup = Cgroup::open(&container.record().cgroup)?.ok_or_else(not_running)?;
+    let frozen = cgroup.freeze(Instant::now() + DEADLINE);
+    // It may have ended meanwhile: nothing is as easily frozen as an empty cgroup.
+    if container.status()? != Status::Stopped {
+        return frozen;
+    }
+    // Where this fails the cgroup is gone, too, or was not frozen.
+    let _ = cgroup.thaw(Instant::now() + DEADLINE);
+    Err(not_running())
+}
+
+/// Lets the container `id` go on.
+pub(super) fn resume(store: &Store, id: &ContainerId) -> Result<()> {
+    let what = || format!("resume container {id}");
+    let not_paused = || Error::new(Kind::Status, "container not paused").context(what());
+    let mut container = store.load(id)?;
+    let _lock = container.lock(LOCK_DEADLINE)?;
+    if container.status()? != Status::Paused {
+        return Err(not_paused());
+    }
+    let cgroup = Cgroup::open(&container.record().cgroup)?.ok_or_else(not_paused)?;
+    cgroup.thaw(Instant::now() + DEADLINE).with_context(what)
+}
