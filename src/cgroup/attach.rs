@@ -7,7 +7,7 @@
 //! the ones that config.json names. The caller is told, and says so in its log. A lack of privilege in the initial
 //! namespace is an error.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corten_sys::fs::Procfs;
 use corten_sys::{Errno, bpf};
@@ -52,21 +52,19 @@ pub(super) fn attach(cgroup: &Cgroup, rules: &[DeviceRule], state: State) -> Res
         State::New => Vec::new(),
         State::Used => bpf::device_programs(cgroup.dir())?,
     };
-    match old.as_slice() {
-        [only] => {
-            let only = bpf::program_by_id(*only)?;
-            bpf::attach_device_program(cgroup.dir(), program.as_fd(), Some(only.as_fd()))?;
-        }
-        others => {
-            bpf::attach_device_program(cgroup.dir(), program.as_fd(), None)?;
-            detach_all(cgroup, others)?;
-        }
+    if !replaces_one(cgroup, program.as_fd(), &old) {
+        // No process is in it yet that could use the moment without a program.
+        detach_all(cgroup, &old)?;
+        bpf::attach_device_program(cgroup.dir(), program.as_fd(), None).map_err(explain_attach)?;
     }
-    // SECURITY: what the container is held to is what the kernel says is there, not that a call went well.
+    // SECURITY: what the container is held to is what the kernel says is there, not that a call went well. Programs beside
+    // ours take away only: an access is granted when all of them grant it.
     let found = bpf::device_programs(cgroup.dir())?;
-    if found.len() != 1 {
-        let text = format!("{} device programs instead of one", found.len());
-        return Err(Error::new(Kind::System, text));
+    if found.iter().all(|id| old.contains(id)) {
+        return Err(Error::new(
+            Kind::System,
+            "the device program is not on the cgroup",
+        ));
     }
     Ok(DeviceControl::Program)
 }
@@ -80,12 +78,37 @@ pub(super) enum State {
     Used,
 }
 
+/// Puts `program` in the place of the only one in `old`. Not where that is a link's, or was put there to stand alone.
+fn replaces_one(cgroup: &Cgroup, program: BorrowedFd<'_>, old: &[u32]) -> bool {
+    let [only] = old else { return false };
+    let replace =
+        |only: OwnedFd| bpf::attach_device_program(cgroup.dir(), program, Some(only.as_fd()));
+    bpf::program_by_id(*only).and_then(replace).is_ok()
+}
+
+/// Takes the programs `ids` off. Those that a link holds stay (ENOENT): they are somebody's who is still there.
 fn detach_all(cgroup: &Cgroup, ids: &[u32]) -> Result<()> {
     for id in ids {
-        let program: OwnedFd = bpf::program_by_id(*id)?;
-        bpf::detach_device_program(cgroup.dir(), program.as_fd())?;
+        let program = bpf::program_by_id(*id);
+        let detached =
+            program.and_then(|program| bpf::detach_device_program(cgroup.dir(), program.as_fd()));
+        match detached {
+            Err(error) if error.errno() == Errno::NOENT => {}
+            answer => answer?,
+        }
     }
     Ok(())
+}
+
+fn explain_attach(error: corten_sys::Error) -> Error {
+    let is_refused = error.errno() == Errno::PERM;
+    let error = Error::from(error);
+    if is_refused {
+        return error.remedy(
+            "a cgroup above may have a device program that allows none below it (attached without BPF_F_ALLOW_MULTI)",
+        );
+    }
+    error
 }
 
 fn explain(error: corten_sys::Error) -> Error {
