@@ -330,7 +330,7 @@ pub static REST_RULES: &[Rule<Spec>] = &[
     rule(
         "/linux/resources/cpu",
         "config-linux.md#cpu",
-        "sets are lists, a period is not zero, idle is 0 or 1",
+        "sets are lists, idle is 0 or 1",
         resources::cpu,
     ),
     rule(

@@ -59,24 +59,39 @@ impl Cgroup {
         hybrid::join(&self.paths().v1, pid)
     }
 
-    /// Writes `settings` in their order.
+    /// Writes `settings`, one controller after the other. What the kernel finds invalid beside a value that is still to
+    /// be written (memory over the old sum with swap, a burst over the old quota) is written once more behind the
+    /// controller's others.
     pub fn apply(&self, settings: &[Setting]) -> Result<()> {
-        for setting in settings {
-            let place = match setting.hierarchy {
-                Hierarchy::Unified => &self.paths().unified,
-                Hierarchy::V1(index) => self.paths().v1.get(index).ok_or_else(|| {
-                    let text = format!("no v1 hierarchy for {}", setting.file);
-                    Error::new(Kind::System, text).at(&*setting.pointer)
-                })?,
-            };
-            self.apply_one(setting, place)
-                .with_context(|| format!("set {} to {:?}", setting.file, setting.value))
-                .at(|| setting.pointer.clone())?;
+        for group in settings.chunk_by(|a, b| a.controller == b.controller) {
+            let mut refused = Vec::new();
+            for setting in group {
+                match self.apply_one(setting) {
+                    Err(error) if error.errno() == Some(Errno::INVAL) => refused.push(setting),
+                    answer => answer?,
+                }
+            }
+            for setting in refused {
+                self.apply_one(setting)?;
+            }
         }
         Ok(())
     }
 
-    fn apply_one(&self, setting: &Setting, place: &Place) -> Result<()> {
+    fn apply_one(&self, setting: &Setting) -> Result<()> {
+        let place = match setting.hierarchy {
+            Hierarchy::Unified => &self.paths().unified,
+            Hierarchy::V1(index) => self.paths().v1.get(index).ok_or_else(|| {
+                let text = format!("no v1 hierarchy for {}", setting.file);
+                Error::new(Kind::System, text).at(&*setting.pointer)
+            })?,
+        };
+        self.write_one(setting, place)
+            .with_context(|| format!("set {} to {:?}", setting.file, setting.value))
+            .at(|| setting.pointer.clone())
+    }
+
+    fn write_one(&self, setting: &Setting, place: &Place) -> Result<()> {
         let write = |file: &str, value: &str| match setting.hierarchy {
             Hierarchy::Unified => write_at(self.dir(), Path::new(file), value),
             Hierarchy::V1(_) => write_at(fs::CWD, &place.path().join(file), value),
@@ -120,6 +135,7 @@ fn make(paths: &Paths, resources: &Resources, made: &mut Made) -> Result<(Cgroup
     cgroup.mark()?;
     hybrid::make(&paths.v1, &mut made.0)?;
     controllers::enable(&cgroup, &resources.settings)?;
+    hybrid::realtime(&paths.v1, &resources.settings)?;
     cgroup.apply(&resources.settings)?;
     let state = if is_new { State::New } else { State::Used };
     let devices = attach::attach(&cgroup, &resources.devices, state)

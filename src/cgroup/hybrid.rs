@@ -10,6 +10,7 @@ use corten_sys::fs;
 use super::Place;
 use super::control::{read_at, write_at};
 use super::create::make_levels;
+use super::resources::{Hierarchy, Setting};
 use crate::error::{Context, Error, Kind, Result};
 
 /// Makes the cgroup at each of `places`; what was made is added to `made`. Refuses one that holds processes.
@@ -43,6 +44,47 @@ fn inherit_cpuset(place: &Place) -> Result<()> {
                 above = here;
             }
         }
+    }
+    Ok(())
+}
+
+/// Gives every level without any realtime what the container asks for: v1 starts with none, and no cgroup gets more than
+/// the one above it has to give (EINVAL). A level that has some is somebody's decision, and stays.
+pub(super) fn realtime(places: &[Place], settings: &[Setting]) -> Result<()> {
+    let named = |file: &str| settings.iter().find(|setting| setting.file == file);
+    let Some(runtime) = named("cpu.rt_runtime_us").filter(|setting| setting.value != "-1") else {
+        return Ok(());
+    };
+    let Hierarchy::V1(index) = runtime.hierarchy else {
+        return Ok(());
+    };
+    let values: Vec<&Setting> = named("cpu.rt_period_us")
+        .into_iter()
+        .chain([runtime])
+        .collect();
+    let mut given: Vec<PathBuf> = Vec::new();
+    for level in places.get(index).map(Place::levels).unwrap_or_default() {
+        let file = level.join(&runtime.file);
+        match read_at(fs::CWD, &file) {
+            Ok(text) if text.trim() == "0" => {}
+            Ok(_) => continue,
+            // A kernel without RT_GROUP_SCHED: the setting itself says so.
+            Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let written = values
+            .iter()
+            .try_for_each(|setting| write_at(fs::CWD, &level.join(&setting.file), &setting.value));
+        if let Err(error) = written {
+            for file in given.iter().rev() {
+                // What the user must read is why no more could be had.
+                let _ = write_at(fs::CWD, file, "0");
+            }
+            return Err(Error::from(error))
+                .at(|| runtime.pointer.clone())
+                .remedy("cgroups share the realtime of the one above: give that one more, or this container less");
+        }
+        given.push(file);
     }
     Ok(())
 }

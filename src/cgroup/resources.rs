@@ -15,7 +15,7 @@ mod v1;
 
 pub use rules::{Access, DeviceRule, DeviceType, Verdict, default_rules};
 
-use crate::bundle::spec::{LinuxBlockIo, LinuxMemory, LinuxResources};
+use crate::bundle::spec::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use crate::error::{Error, Result};
 use crate::host::Layout;
 
@@ -103,6 +103,7 @@ pub fn settings(wanted: &LinuxResources, layout: &Layout) -> Result<Vec<Setting>
         }
     }
     if let Some(cpu) = &wanted.cpu {
+        check_cpu(cpu)?;
         match sink.enter("cpu") {
             Hierarchy::Unified => unified::cpu(&mut sink, cpu)?,
             Hierarchy::V1(_) => v1::cpu(&mut sink, cpu),
@@ -226,6 +227,25 @@ fn check_memory(memory: &LinuxMemory) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What the kernel takes of quota, period and burst (kernel/sched/core.c, tg_set_bandwidth): in µs, a millisecond at the
+/// least, a second at the most for the period, and no burst over its quota.
+fn check_cpu(cpu: &LinuxCpu) -> Result<()> {
+    let (quota, period) = (cpu.quota.unwrap_or(0), cpu.period.unwrap_or(0));
+    let (field, text) = if (1..1000).contains(&quota) {
+        ("quota", format!("quota {quota} µs is less than 1000"))
+    } else if period != 0 && !(1000..=1_000_000).contains(&period) {
+        (
+            "period",
+            format!("period {period} µs is not from 1000 to 1000000"),
+        )
+    } else if quota > 0 && cpu.burst.is_some_and(|burst| burst > quota.cast_unsigned()) {
+        ("burst", format!("burst is more than the quota {quota}"))
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(pointer(&format!("cpu/{field}")), text))
 }
 
 /// Weights have a range, and those against child cgroups are gone from every kernel that corten runs on.

@@ -129,8 +129,6 @@ fn sample(asked: &Asked<'_>, setting: &Setting) -> Option<PathBuf> {
 }
 
 pub(super) fn cpu(asked: &Asked<'_>, report: &mut Report) {
-    /// In µs: what the kernel takes at least (kernel/sched/core.c, min_cfs_quota_period).
-    const LEAST_QUOTA: i64 = 1000;
     let resources = asked.linux().and_then(|linux| linux.resources.as_ref());
     let Some(cpu) = resources.and_then(|resources| resources.cpu.as_ref()) else {
         return;
@@ -143,12 +141,6 @@ pub(super) fn cpu(asked: &Asked<'_>, report: &mut Report) {
             let text = format!("this machine has no {kind} {wanted}, the last one is {most}");
             report.lacks(format!("/linux/resources/cpu/{field}"), text, "");
         }
-    }
-    if let Some(quota) = cpu.quota
-        && (1..LEAST_QUOTA).contains(&quota)
-    {
-        let text = format!("the kernel takes no quota below {LEAST_QUOTA} µs, this one is {quota}");
-        report.lacks("/linux/resources/cpu/quota", text, "");
     }
 }
 

@@ -99,7 +99,7 @@ pub static PROBES: &[Probe] = &[
     probe(
         "/linux/resources/cpu",
         "config-linux.md#cpu",
-        "processors and memory nodes exist, and a quota is at least 1 ms",
+        "processors and memory nodes exist",
         cgroup::cpu,
     ),
     probe(

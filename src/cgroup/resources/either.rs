@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Hierarchy, Sink, pointer};
-use crate::bundle::spec::{LinuxHugepageLimit, LinuxRdma};
+use crate::bundle::spec::{LinuxCpu, LinuxHugepageLimit, LinuxRdma};
 use crate::error::{Error, Result};
 
 /// The files that every cgroup has and that a container's configuration may set. The others (`cgroup.procs`,
@@ -15,6 +15,13 @@ const CORE_FILES: [&str; 3] = [
     "cgroup.max.descendants",
     "cgroup.pressure",
 ];
+
+/// An idle cgroup takes no weight (EINVAL): it stops being one before that is written, and becomes one again after.
+pub(super) fn idle_ends(sink: &mut Sink<'_>, cpu: &LinuxCpu) {
+    if cpu.idle == Some(0) || cpu.idle.is_some() && cpu.shares.unwrap_or(0) != 0 {
+        sink.put_unlimited("cpu.idle", 0, "cpu/idle");
+    }
+}
 
 /// On either hierarchy: the files differ in one word.
 pub(super) fn hugetlb(sink: &mut Sink<'_>, limits: &[LinuxHugepageLimit]) -> Result<()> {
@@ -99,8 +106,10 @@ pub(super) fn files<'a>(sink: &mut Sink<'a>, files: &'a BTreeMap<String, String>
         }
         sink.hierarchy = Hierarchy::Unified;
         sink.controller = if is_core { "" } else { controller };
-        // The kernel takes one line a call.
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        // The kernel takes one line a call. An empty one is how some files are set back (cpuset.cpus); others refuse it.
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        sink.put(file, lines.next().unwrap_or("\n"), &field);
+        for line in lines {
             sink.put(file, line, &field);
         }
     }

@@ -114,8 +114,19 @@ fn limits_become_files() {
         ),
         (
             r#"{"cpu": {"shares": 512, "idle": 1}}"#,
-            "cpu.weight=59; cpu.idle=1",
-            "cpu.shares=512; cpu.idle=1",
+            "cpu.idle=0?; cpu.weight=59; cpu.idle=1",
+            "cpu.idle=0?; cpu.shares=512; cpu.idle=1",
+        ),
+        (r#"{"cpu": {"idle": 1}}"#, "cpu.idle=1", "cpu.idle=1"),
+        (
+            r#"{"cpu": {"quota": 1000, "period": 1000, "burst": 1000}}"#,
+            "cpu.max=1000 1000; cpu.max.burst=1000",
+            "cpu.cfs_period_us=1000; cpu.cfs_quota_us=1000; cpu.cfs_burst_us=1000",
+        ),
+        (
+            r#"{"cpu": {"quota": -1, "period": 1000000, "burst": 0}}"#,
+            "cpu.max=max 1000000?; cpu.max.burst=0",
+            "cpu.cfs_period_us=1000000; cpu.cfs_quota_us=-1?; cpu.cfs_burst_us=0",
         ),
         (
             r#"{"cpu": {"shares": 512, "idle": 0}}"#,
@@ -163,6 +174,11 @@ fn limits_become_files() {
             r#"{"unified": {"misc.max": "a 1\nb 2\n", "cgroup.max.depth": "3"}, "pids": {"limit": 4}}"#,
             "pids.max=4; cgroup.max.depth=3; misc.max=a 1; misc.max=b 2",
             "pids.max=4; cgroup.max.depth=3; misc.max=a 1; misc.max=b 2",
+        ),
+        (
+            r#"{"unified": {"misc.max": "", "cgroup.pressure": "0"}}"#,
+            "cgroup.pressure=0; misc.max=\n",
+            "cgroup.pressure=0; misc.max=\n",
         ),
     ] {
         assert_eq!(planned(json, &unified).unwrap(), on_unified, "v2: {json}");
@@ -251,6 +267,19 @@ fn nonsense_is_refused_on_every_host() {
             r#"{"memory": {"useHierarchy": false}}"#,
             "memory/useHierarchy",
             "always counted",
+        ),
+        (r#"{"cpu": {"quota": 1}}"#, "cpu/quota", "less than 1000"),
+        (r#"{"cpu": {"quota": 999}}"#, "cpu/quota", "less than 1000"),
+        (r#"{"cpu": {"period": 999}}"#, "cpu/period", "from 1000"),
+        (
+            r#"{"cpu": {"quota": -1, "period": 1000001}}"#,
+            "cpu/period",
+            "to 1000000",
+        ),
+        (
+            r#"{"cpu": {"quota": 5000, "burst": 5001}}"#,
+            "cpu/burst",
+            "more than the quota 5000",
         ),
         (
             r#"{"blockIO": {"weight": 9}}"#,

@@ -2,6 +2,7 @@
 //! `linux.resources` as files of cgroup v2. The specification speaks cgroup v1; values are converted as runc 1.4 does,
 //! since engines read them back. Pure.
 
+use super::either::idle_ends;
 use super::{Missing, Sink, pointer};
 use crate::bundle::spec::{LinuxBlockIo, LinuxCpu, LinuxMemory};
 use crate::error::{Error, Result};
@@ -82,11 +83,7 @@ pub(super) fn cpu(sink: &mut Sink<'_>, cpu: &LinuxCpu) -> Result<()> {
             return Err(Error::unsupported(pointer(&format!("cpu/{field}")), text));
         }
     }
-    // An idle cgroup takes no weight (EINVAL): it stops being one before, and becomes one after.
-    let idle = cpu.idle.filter(|idle| *idle == 0);
-    if let Some(idle) = idle {
-        sink.put_unlimited("cpu.idle", idle, "cpu/idle");
-    }
+    idle_ends(sink, cpu);
     if let Some(weight) = weight(cpu.shares.unwrap_or(0)) {
         sink.put("cpu.weight", weight, "cpu/shares");
     }
@@ -107,7 +104,7 @@ pub(super) fn cpu(sink: &mut Sink<'_>, cpu: &LinuxCpu) -> Result<()> {
             sink.put_unlimited("cpu.max", format!("max {shown_period}"), field);
         }
     }
-    // After the quota, of which it can't be more.
+    // After the quota, of which it can't be more; where the old burst is in the new quota's way, `apply` comes back.
     if let Some(burst) = cpu.burst {
         sink.put("cpu.max.burst", burst, "cpu/burst");
     }

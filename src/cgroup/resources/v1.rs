@@ -2,6 +2,7 @@
 //! `linux.resources` as files of the controllers that a hybrid host keeps on cgroup v1, and the two controllers that only
 //! v1 has. To be deleted the day v1 dies. Pure.
 
+use super::either::idle_ends;
 use super::{Hierarchy, Missing, Sink, pointer};
 use crate::bundle::spec::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork};
 use crate::error::{Error, Result};
@@ -53,10 +54,7 @@ pub(super) fn cpu(sink: &mut Sink<'_>, cpu: &LinuxCpu) {
     if let Some(runtime) = cpu.realtime_runtime.filter(|runtime| *runtime != 0) {
         sink.put("cpu.rt_runtime_us", runtime, "cpu/realtimeRuntime");
     }
-    // An idle cgroup takes no shares (EINVAL): it stops being one before, and becomes one after.
-    if cpu.idle == Some(0) {
-        sink.put_unlimited("cpu.idle", 0, "cpu/idle");
-    }
+    idle_ends(sink, cpu);
     if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
         sink.put("cpu.shares", shares, "cpu/shares");
     }
@@ -71,7 +69,7 @@ pub(super) fn cpu(sink: &mut Sink<'_>, cpu: &LinuxCpu) {
         ..=-1 => sink.put_unlimited("cpu.cfs_quota_us", -1, "cpu/quota"),
         quota => sink.put("cpu.cfs_quota_us", quota, "cpu/quota"),
     }
-    // After the quota, of which it can't be more.
+    // After the quota, of which it can't be more; where the old burst is in the new quota's way, `apply` comes back.
     if let Some(burst) = cpu.burst {
         sink.put("cpu.cfs_burst_us", burst, "cpu/burst");
     }
