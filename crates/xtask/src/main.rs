@@ -23,6 +23,7 @@ mod syscalls;
 mod test;
 mod tracer;
 mod view;
+mod vm;
 mod wait;
 mod workspace;
 
@@ -63,13 +64,18 @@ enum Verb {
     Oracle,
     /// Writes the table of system call numbers anew, from a kernel's source
     Syscalls(syscalls::Options),
+    /// Virtual machines with systemd and pure cgroup v2
+    Vm {
+        #[command(subcommand)]
+        verb: vm::Verb,
+    },
     /// Fuzzes what reads other people's text, under libFuzzer, with a nightly toolchain
     Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
     match run(Options::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             report::failure(&failure);
             ExitCode::FAILURE
@@ -77,8 +83,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb) -> Result<()> {
+/// Carries out a verb, and says with what status to exit.
+fn run(verb: Verb) -> Result<u8> {
     match verb {
+        Verb::Vm { verb } => return vm::run(&verb),
         Verb::Demo => demo::run(),
         Verb::Build => build::run(),
         Verb::Check => check::run(),
@@ -89,5 +97,6 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Oracle => oracle::run(),
         Verb::Syscalls(options) => syscalls::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
-    }
+    }?;
+    Ok(0)
 }

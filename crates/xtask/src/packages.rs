@@ -23,6 +23,17 @@ pub const MEASURING: &[&str] = &["busybox-static", "strace"];
 /// What the oracle of filters links, and how it finds it.
 pub const ORACLE: &[&str] = &["libseccomp-dev", "pkg-config"];
 
+/// What makes and runs virtual machines.
+pub const VM: &[&str] = &[
+    "busybox-static",
+    "e2fsprogs",
+    "kmod",
+    "mmdebstrap",
+    "openssh-client",
+    "qemu-system-x86",
+    "uidmap",
+];
+
 /// Makes sure that the packages are there, and says what it installs.
 pub fn ensure(packages: &[&str]) -> Result<()> {
     let missing = missing(packages)?;

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One virtual machine: a directory with its disks, its sockets and its console's text, and a QEMU that uses them.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Context, Failure, Result};
+use crate::vm::guest::Guest;
+use crate::vm::monitor::Monitor;
+use crate::vm::{Hardware, cache};
+use crate::{command, report, wait};
+
+/// How long a guest may take to boot: a minute on an idle machine, much longer beside a build.
+const BOOT: Duration = Duration::from_secs(600);
+
+/// The directory of the machine `name`.
+pub fn directory(name: &str) -> Result<PathBuf> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(Failure::new(format!(
+            "no name for a machine: {name:?} (letters, digits, - _ .)"
+        )));
+    }
+    let all = cache::root()?.join("run");
+    fs::create_dir_all(&all).context(|| format!("make {}", all.display()))?;
+    Ok(all.join(name))
+}
+
+/// Its monitor, if it runs.
+pub fn monitor(directory: &Path) -> Result<Option<Monitor>> {
+    Monitor::connect(&directory.join("monitor"))
+}
+
+/// Boots a machine in the background.
+pub fn up(name: &str, hardware: &Hardware) -> Result<()> {
+    let directory = directory(name)?;
+    let _lock = cache::lock(&directory.with_added_extension("lock"))?;
+    if monitor(&directory)?.is_some() {
+        return Err(Failure::new(format!(
+            "{name} is up already (cargo xtask vm down --name {name} ends it)"
+        )));
+    }
+    let (image, kernel) = (cache::image()?, cache::kernel(hardware.kernel)?);
+    prepare(&directory, &image)?;
+    let start = Instant::now();
+    report::step(format!(
+        "{name}: boots Linux {}, console in {}",
+        read(&kernel.join("release"))?.trim(),
+        directory.join("console").display()
+    ));
+    let booted = boot(&directory, &kernel, hardware);
+    if booted.is_err() {
+        // What went wrong first is worth more than what its undoing finds.
+        end(&directory)
+            .map_err(|failure| report::failure(&failure))
+            .ok();
+        return booted;
+    }
+    report::line(format!("booted in {} s", start.elapsed().as_secs()));
+    Ok(())
+}
+
+/// A fresh directory with the machine's own disks.
+fn prepare(directory: &Path, image: &Path) -> Result<()> {
+    if directory.exists() {
+        // Of one that ended without `down`.
+        fs::remove_dir_all(directory).context(|| format!("remove {}", directory.display()))?;
+    }
+    fs::create_dir(directory).context(|| format!("make {}", directory.display()))?;
+    let mut copy = Command::new("cp");
+    copy.args(["--sparse=always", "--reflink=auto"]);
+    command::captured(
+        copy.arg(image.join("root.img"))
+            .arg(directory.join("root.img")),
+    )?;
+    for name in ["key", "known_hosts"] {
+        fs::copy(image.join(name), directory.join(name)).context(|| format!("copy the {name}"))?;
+    }
+    for (name, mebibytes) in [("swap.img", 512), ("io.img", 256)] {
+        let path = directory.join(name);
+        let disk = File::create(&path).context(|| format!("make {}", path.display()))?;
+        disk.set_len(mebibytes << 20)
+            .context(|| format!("size {}", path.display()))?;
+    }
+    let mut swap = Command::new("mkswap");
+    swap.env("PATH", cache::path()).arg("--quiet");
+    command::captured(swap.arg(directory.join("swap.img")))?;
+    Ok(())
+}
+
+/// Starts QEMU and waits for the guest's word and for the way in.
+fn boot(directory: &Path, kernel: &Path, hardware: &Hardware) -> Result<()> {
+    let deadline = Instant::now() + BOOT;
+    let ready = UnixListener::bind(directory.join("ready")).context(|| "bind a socket".into())?;
+    command::captured(qemu(directory, kernel, hardware).arg("-daemonize"))?;
+    let said = guests_word(&ready, deadline);
+    if let Err(failure) = said {
+        let console = read(&directory.join("console"))?;
+        let lines: Vec<&str> = console.lines().collect();
+        let last = lines[lines.len().saturating_sub(20)..].join("\n");
+        return Err(failure).context(|| format!("boot; the console's last words:\n{last}\n"));
+    }
+    let port = monitor(directory)?
+        .ok_or_else(|| Failure::new("QEMU ended"))?
+        .port()?;
+    let file = directory.join("port");
+    fs::write(&file, port.to_string()).context(|| format!("write {}", file.display()))?;
+    Guest::at(directory)?.connect()
+}
+
+/// Waits for the line that the guest writes when it is up.
+fn guests_word(ready: &UnixListener, deadline: Instant) -> Result<()> {
+    wait::readable(ready, deadline)?;
+    let (mut line, _) = ready.accept().context(|| "accept".into())?;
+    wait::readable(&line, deadline)?;
+    let mut bytes = [0; 16];
+    match line.read(&mut bytes).context(|| "read".into())? {
+        0 => Err(Failure::new("QEMU ended")),
+        _ => Ok(()),
+    }
+}
+
+/// The command line: emulated processors (a host without nested virtualisation is the usual case), the kernel
+/// directly, disks in the order that the initrd expects, a network that only leads from loopback to the guest's sshd.
+fn qemu(directory: &Path, kernel: &Path, hardware: &Hardware) -> Command {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.current_dir(directory);
+    qemu.args(["-nodefaults", "-no-reboot", "-display", "none"]);
+    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
+    qemu.args(["-smp", &hardware.cpus.to_string()]);
+    qemu.args(["-m", &hardware.memory.to_string()]);
+    qemu.arg("-kernel").arg(kernel.join("vmlinuz"));
+    qemu.arg("-initrd").arg(kernel.join("initrd"));
+    qemu.args(["-append", &command_line()]);
+    let modules = kernel.join("modules.img");
+    disk(&mut qemu, "root", Path::new("root.img"), "cache=unsafe");
+    disk(&mut qemu, "modules", &modules, "readonly=on");
+    disk(&mut qemu, "swap", Path::new("swap.img"), "cache=unsafe");
+    disk(&mut qemu, "io", Path::new("io.img"), "cache=unsafe");
+    qemu.args(["-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22"]);
+    qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+    qemu.args(["-device", "virtio-rng-pci"]);
+    qemu.args(["-serial", "file:console", "-serial", "unix:ready"]);
+    qemu.args(["-qmp", "unix:monitor,server=on,wait=off"]);
+    qemu
+}
+
+/// Adds a disk; the guest finds it below /dev/disk/by-id as virtio-NAME.
+fn disk(qemu: &mut Command, name: &str, path: &Path, options: &str) {
+    // QEMU takes a doubled comma for one that is part of a value.
+    let path = path.display().to_string().replace(',', ",,");
+    let drive = format!("if=none,id={name},format=raw,{options},file={path}");
+    let device = format!("virtio-blk-pci,drive={name},serial={name}");
+    qemu.args(["-drive", &drive, "-device", &device]);
+}
+
+/// The kernel's command line.
+fn command_line() -> String {
+    "console=ttyS0 quiet panic=-1 net.ifnames=0 hugepages=16 systemd.unified_cgroup_hierarchy=1"
+        .into()
+}
+
+/// Ends a machine; one that isn't there is no failure.
+pub fn down(name: &str) -> Result<()> {
+    let directory = directory(name)?;
+    // The lock's file stays: whoever waits for it would hold one that nobody else finds.
+    let _lock = cache::lock(&directory.with_added_extension("lock"))?;
+    end(&directory)
+}
+
+/// Ends QEMU and removes the directory.
+fn end(directory: &Path) -> Result<()> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    if let Ok(guest) = Guest::at(directory) {
+        guest.disconnect();
+    }
+    if let Some(monitor) = monitor(directory)? {
+        monitor.quit()?;
+    }
+    fs::remove_dir_all(directory).context(|| format!("remove {}", directory.display()))
+}
+
+/// Prints the names of those that run.
+pub fn list() -> Result<()> {
+    let all = cache::root()?.join("run");
+    for entry in fs::read_dir(&all).into_iter().flatten().flatten() {
+        if entry.path().is_dir() && monitor(&entry.path())?.is_some() {
+            report::line(entry.file_name().to_string_lossy());
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).context(|| format!("read {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machines_name_stays_in_its_directory() {
+        for name in ["", ".", "..", "a/b", ".hidden", "a b"] {
+            assert!(directory(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_comma_in_a_disks_path_is_no_option() {
+        let mut qemu = Command::new("qemu");
+        disk(&mut qemu, "x", Path::new("/a,b"), "readonly=on");
+        let words: Vec<_> = qemu.get_args().map(|word| word.to_string_lossy()).collect();
+        assert_eq!(words[1], "if=none,id=x,format=raw,readonly=on,file=/a,,b");
+    }
+}
