@@ -2,20 +2,24 @@
 //! Making a container's cgroup, before its first process exists: directories, controllers, limits, device program. What
 //! was made is undone when the reservation is dropped, so that no error path has to remember it.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use corten_sys::Errno;
 use corten_sys::cgroup_fs;
-use corten_sys::fs::{self, Mode};
+use corten_sys::fs::{self, Mode, Procfs};
 use corten_sys::lock::{self, Lock};
+use corten_sys::stub::Stub;
 
 use super::attach::{self, DeviceControl, State};
 use super::control::{open_dir, write_at};
 use super::resources::{Hierarchy, Missing, Resources, Setting};
-use super::{Cgroup, Paths, Place, controllers, hybrid};
+use super::{Cgroup, Paths, Place, controllers, hybrid, systemd};
 use crate::error::{Context, Error, Kind, Result};
+use crate::host;
+use crate::plan::scope::Scope;
 
 /// How often a directory is made again when somebody removes the one above it meanwhile.
 const MAKE_TRIES: usize = 8;
@@ -31,6 +35,18 @@ pub struct Reservation {
     devices: DeviceControl,
     kept: bool,
     made: Made,
+    scope: Option<Held>,
+}
+
+/// A scope that its stub keeps alive. Dropped, the stub is killed, and with it the scope unless somebody else is in it by
+/// then.
+#[derive(Debug)]
+struct Held {
+    stub: RefCell<Option<Stub>>,
+    place: Place,
+    /// What is set when the stub has gone.
+    last: Vec<Setting>,
+    kept: bool,
 }
 
 /// Directories that are removed again when this is dropped, parents first in the list.
@@ -42,21 +58,40 @@ impl Cgroup {
     /// frozen: a later kill would hit strangers, and a frozen cgroup would stop the container's first process for ever.
     pub fn create(paths: &Paths, resources: &Resources) -> Result<Reservation> {
         let path = paths.unified.path();
-        let mut made = Made::default();
-        let (cgroup, devices) = make(paths, resources, &mut made)
-            .with_context(|| format!("make cgroup {}", path.display()))?;
-        Ok(Reservation {
-            cgroup,
-            devices,
-            kept: false,
-            made,
-        })
+        let make = || -> Result<Reservation> {
+            let mut made = Made::default();
+            let scope = match &paths.scope {
+                Some(scope) => Some(Held::start(paths, scope, resources)?),
+                None => {
+                    make_levels(&paths.unified, &mut made.0)?;
+                    None
+                }
+            };
+            let (cgroup, devices) = make(paths, resources, scope.as_ref(), &mut made)?;
+            Ok(Reservation {
+                cgroup,
+                devices,
+                kept: false,
+                made,
+                scope,
+            })
+        };
+        make().with_context(|| format!("make cgroup {}", path.display()))
     }
 
     /// Moves a process that was cloned into the v2 cgroup into the v1 cgroups of a hybrid host too; where there are none
     /// nothing is written.
     pub fn join_v1(&self, pid: i32) -> Result<()> {
         hybrid::join(&self.paths().v1, pid)
+    }
+
+    /// Gives the living container new `settings`; systemd is told of them first, where the cgroup is a unit's, since it
+    /// would set the old ones again some day.
+    pub fn update(&self, settings: &[Setting]) -> Result<()> {
+        if let Some(scope) = &self.paths().scope {
+            systemd::update(scope, settings)?;
+        }
+        self.apply(settings)
     }
 
     /// Writes `settings`, one controller after the other. What the kernel finds invalid beside a value that is still to
@@ -118,9 +153,13 @@ impl Cgroup {
     }
 }
 
-fn make(paths: &Paths, resources: &Resources, made: &mut Made) -> Result<(Cgroup, DeviceControl)> {
-    make_levels(&paths.unified, &mut made.0)?;
-    let is_new = !made.0.is_empty();
+fn make(
+    paths: &Paths,
+    resources: &Resources,
+    scope: Option<&Held>,
+    made: &mut Made,
+) -> Result<(Cgroup, DeviceControl)> {
+    let is_new = scope.is_some() || !made.0.is_empty();
     let dir = open_dir(fs::CWD, &paths.unified.path())?;
     // From here until init is in it, two runtimes that were given the same path would both find it empty.
     if lock::exclusive(dir.as_fd(), Duration::ZERO)? == Lock::Busy {
@@ -136,7 +175,14 @@ fn make(paths: &Paths, resources: &Resources, made: &mut Made) -> Result<(Cgroup
     hybrid::make(&paths.v1, &mut made.0)?;
     controllers::enable(&cgroup, &resources.settings)?;
     hybrid::realtime(&paths.v1, &resources.settings)?;
-    cgroup.apply(&resources.settings)?;
+    match scope {
+        Some(scope) if !scope.last.is_empty() => {
+            let is_first = |setting: &&Setting| !scope.last.contains(setting);
+            let first = resources.settings.iter().filter(is_first);
+            cgroup.apply(&first.cloned().collect::<Vec<_>>())?;
+        }
+        _ => cgroup.apply(&resources.settings)?,
+    }
     let state = if is_new { State::New } else { State::Used };
     let devices = attach::attach(&cgroup, &resources.devices, state)
         .context("apply the device rules")
@@ -201,7 +247,60 @@ fn make_dir(path: PathBuf, made: &mut Vec<PathBuf>) -> corten_sys::Result<()> {
     Ok(())
 }
 
+impl Held {
+    /// Has systemd make the scope, and looks whether it is where it was expected.
+    fn start(paths: &Paths, scope: &Scope, resources: &Resources) -> Result<Self> {
+        let stub = Stub::new().context("clone the scope's first process")?;
+        let is_few = |limit: &str| {
+            limit
+                .parse()
+                .is_ok_and(|limit: u64| limit < systemd::FEWEST)
+        };
+        let last = resources.settings.iter().filter(|setting| {
+            setting.hierarchy == Hierarchy::Unified
+                && setting.file == "pids.max"
+                && is_few(&setting.value)
+        });
+        let pid = stub.pid();
+        let held = Self {
+            last: last.cloned().collect(),
+            place: paths.unified.clone(),
+            stub: RefCell::new(Some(stub)),
+            kept: false,
+        };
+        let (settings, more) = (&resources.settings, &resources.properties);
+        systemd::start(paths, scope, settings, more, pid)?;
+        let membership = host::membership(&Procfs::open()?, pid)?;
+        let found = membership.unified().unwrap_or(Path::new(""));
+        if found.strip_prefix("/") != Ok(&paths.unified.cgroup) {
+            let text = format!("systemd has put {} into {}", scope.unit, found.display());
+            return Err(Error::new(Kind::System, text));
+        }
+        Ok(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.stub.take());
+        if !self.kept {
+            // Lost on purpose, as all that the undoing meets.
+            let _ = systemd::await_removal(&self.place, Instant::now() + UNDO_LIMIT);
+        }
+    }
+}
+
 impl Reservation {
+    /// The container's first process, `pid`, is in the cgroup: what had to wait for that, and the v1 cgroups.
+    pub fn enter(&self, pid: i32) -> Result<()> {
+        self.cgroup.join_v1(pid)?;
+        if let Some(scope) = &self.scope {
+            drop(scope.stub.take());
+            self.cgroup.apply(&scope.last)?;
+        }
+        Ok(())
+    }
+
     /// The cgroup.
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
@@ -221,6 +320,9 @@ impl Reservation {
     pub fn keep(mut self) -> Result<()> {
         self.made.0.clear();
         self.kept = true;
+        if let Some(scope) = &mut self.scope {
+            scope.kept = true;
+        }
         // The container's first process has a copy of the descriptor until it executes its program, and the lock with it:
         // closing ours would not be enough.
         lock::release(self.cgroup.dir()).context("unlock the container's cgroup")

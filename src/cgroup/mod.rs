@@ -13,6 +13,7 @@
 //! control.rs      an existing cgroup: kill, freeze, processes, waits on cgroup.events
 //! remove.rs       depth-first removal
 //! hybrid.rs       v1 directories and joins
+//! systemd/        a scope of systemd's, asked for over D-Bus, whose cgroup it is
 //! ```
 //!
 //! Where a cgroup is, `plan::cgroup_paths` decides.
@@ -25,6 +26,7 @@ pub mod devices;
 mod hybrid;
 mod remove;
 pub mod resources;
+pub mod systemd;
 
 pub use attach::DeviceControl;
 pub use control::Cgroup;

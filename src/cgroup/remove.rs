@@ -13,7 +13,7 @@ use corten_sys::fs;
 use corten_sys::{Errno, process};
 
 use super::control::{Event, is_gone, open_dir, read_processes, wait_for};
-use super::{Cgroup, Paths, Place};
+use super::{Cgroup, Paths, Place, systemd};
 use crate::error::{Context, Error, Result};
 
 /// How often a cgroup may be busy for no reason that can be seen, before that is an error.
@@ -22,17 +22,21 @@ const UNEXPLAINED_TRIES: u32 = 64;
 /// Kills whatever is in the container's cgroup and removes it on every hierarchy, until `deadline`. Nothing to do is
 /// success. One system call per hierarchy where nothing is left in it.
 pub fn end(paths: &Paths, deadline: Instant) -> Result<()> {
-    let path = paths.unified.path();
-    let is_gone = match cgroup_fs::remove_dir(fs::CWD, &path) {
-        Ok(()) => true,
-        Err(error) => is_gone(&error),
-    };
-    if is_gone {
-        return remove_places(&paths.v1, deadline);
+    if paths.scope.is_none() {
+        let is_gone = match cgroup_fs::remove_dir(fs::CWD, &paths.unified.path()) {
+            Ok(()) => true,
+            Err(error) => is_gone(&error),
+        };
+        if is_gone {
+            return remove_places(&paths.v1, deadline);
+        }
     }
     if let Some(cgroup) = Cgroup::open(paths)? {
         cgroup.kill()?;
         cgroup.wait_empty(deadline)?;
+        if paths.scope.is_some() {
+            systemd::await_removal(&paths.unified, deadline)?;
+        }
     }
     remove(paths, deadline)
 }

@@ -15,6 +15,9 @@ mod v1;
 
 pub use rules::{Access, DeviceRule, DeviceType, Verdict, default_rules};
 
+use std::collections::BTreeMap;
+
+use super::systemd::{self, Property};
 use crate::bundle::spec::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use crate::error::{Error, Result};
 use crate::host::Layout;
@@ -26,6 +29,8 @@ pub struct Resources {
     pub settings: Vec<Setting>,
     /// Which devices may be used: the last rule that names a device and an access decides; none means no.
     pub devices: Vec<DeviceRule>,
+    /// What else systemd is told of the scope, where it makes the cgroup.
+    pub properties: Vec<Property>,
 }
 
 /// One value for one file.
@@ -78,12 +83,22 @@ impl Resources {
             return Ok(Self {
                 settings: Vec::new(),
                 devices: default_rules(),
+                properties: Vec::new(),
             });
         };
         Ok(Self {
             settings: settings(wanted, layout)?,
             devices: rules::plan(&wanted.devices)?,
+            properties: Vec::new(),
         })
+    }
+}
+
+impl Resources {
+    /// Adds what `annotations` (`org.systemd.property.*`) ask systemd for.
+    pub fn annotate(&mut self, annotations: &BTreeMap<String, String>) -> Result<()> {
+        self.properties = systemd::annotated(annotations)?;
+        Ok(())
     }
 }
 

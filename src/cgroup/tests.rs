@@ -62,7 +62,14 @@ impl Ground {
         settings: Vec<Setting>,
         devices: Vec<DeviceRule>,
     ) -> crate::error::Result<Reservation> {
-        Cgroup::create(&self.paths, &Resources { settings, devices })
+        Cgroup::create(
+            &self.paths,
+            &Resources {
+                settings,
+                devices,
+                ..Resources::default()
+            },
+        )
     }
 
     fn path(&self) -> PathBuf {

@@ -124,6 +124,10 @@ pub struct CreateArgs {
     pub preserve_fds: u32,
     /// Refuse fields that the specification lacks.
     pub strict: bool,
+    /// Who makes the cgroup.
+    pub driver: CgroupDriver,
+    /// Whether the caller is a user, perhaps as root of a namespace of their own.
+    pub rootless: bool,
 }
 
 /// `run`
@@ -301,8 +305,7 @@ impl Global {
 /// Refuses drivers that this build cannot make cgroups with.
 pub fn can_create(driver: CgroupDriver) -> Result<()> {
     match driver {
-        CgroupDriver::Cgroupfs => Ok(()),
-        CgroupDriver::Systemd => Err(not_yet("the systemd cgroup driver (--systemd-cgroup)")),
+        CgroupDriver::Cgroupfs | CgroupDriver::Systemd => Ok(()),
         CgroupDriver::Disabled => Err(not_yet("running without cgroups")),
     }
 }
@@ -352,7 +355,7 @@ impl Verb {
             "check" => Self::Check(check(words, caller, strict)?),
             "create" => {
                 can_create(global.cgroup_driver)?;
-                Self::Create(create(words, caller, strict)?)
+                Self::Create(create(words, caller, strict, global)?)
             }
             "delete" => Self::Delete(DeleteArgs {
                 id: id()?,
@@ -377,7 +380,7 @@ impl Verb {
             "run" => {
                 can_create(global.cgroup_driver)?;
                 Self::Run(RunArgs {
-                    create: create(words, caller, strict)?,
+                    create: create(words, caller, strict, global)?,
                     detach: words.on("detach"),
                     keep: words.on("keep"),
                     no_subreaper: words.on("no-subreaper"),
@@ -469,8 +472,15 @@ fn word(text: &str) -> Result<u64> {
     })
 }
 
-fn create(words: &Words, caller: &Caller, strict: bool) -> Result<CreateArgs> {
+fn create(words: &Words, caller: &Caller, strict: bool, global: &Global) -> Result<CreateArgs> {
+    let rootless = match global.rootless {
+        Rootless::Yes => true,
+        Rootless::No => false,
+        Rootless::Auto => Identity::look()?.is_user(),
+    };
     Ok(CreateArgs {
+        driver: global.cgroup_driver,
+        rootless,
         id: ContainerId::new(words.needed("ID")?)?,
         bundle: bundle(words, caller)?,
         pid_file: caller.path(words, "pid-file")?,
@@ -631,12 +641,14 @@ impl Identity {
         })
     }
 
+    fn is_user(&self) -> bool {
+        self.euid != 0 || self.user_namespace
+    }
+
     /// runc's rule, with a directory of our own.
     pub fn default_root(&self) -> Result<PathBuf> {
         match &self.runtime_dir {
-            Some(directory) if self.euid != 0 || self.user_namespace => {
-                Ok(directory.join("corten"))
-            }
+            Some(directory) if self.is_user() => Ok(directory.join("corten")),
             None if self.euid != 0 => Err(Error::new(
                 Kind::Invalid,
                 "no directory for the containers' state: XDG_RUNTIME_DIR is not set",

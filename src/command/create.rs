@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use corten_sys::{process, socket};
 
-use super::{LOCK_DEADLINE, filter, inherited, modules};
+use super::{LOCK_DEADLINE, filter, inherited, modules, place};
 use crate::bundle::Bundle;
 use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
@@ -25,7 +25,7 @@ use crate::plan::filter::Filter;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
 use crate::rdt;
-use crate::store::{self, Container, PidNamespace, Record, Reservation, Store};
+use crate::store::{self, Container, PidNamespace, Privilege, Record, Reservation, Store};
 
 /// The name of the start gate in the container's directory.
 pub(super) const GATE: &str = "gate";
@@ -115,9 +115,12 @@ pub(super) fn make(
     let layout = host::cgroups()?;
     let linux = bundle.spec.linux.as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
-    let paths = Paths::plan(wanted, args.id.as_str(), &layout, Path::new(""))?;
+    let paths = place::paths(args, wanted, &layout)?;
     let resources = linux.and_then(|linux| linux.resources.as_ref());
-    let resources = Resources::plan(resources, &layout)?;
+    let mut resources = Resources::plan(resources, &layout)?;
+    if paths.scope.is_some() {
+        resources.annotate(&bundle.spec.annotations)?;
+    }
     let filter = filter::compiled(store, &bundle.spec)?;
     let mut plan = Plan::new(bundle, options(args, paths.clone(), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
@@ -144,7 +147,7 @@ pub(super) fn make(
         parent::Resources {
             cgroup: cgroup.dir(),
             join_groups: &|pid| {
-                cgroup.cgroup().join_v1(pid)?;
+                cgroup.enter(pid)?;
                 rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(pid))
             },
             gate,
@@ -214,6 +217,10 @@ fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, paths: Paths) -> Reco
     let mut record = Record::intent(id, path, rootfs, owner, paths);
     record.oci_version.clone_from(&plan.oci_version);
     record.annotations.clone_from(&plan.annotations);
+    record.cgroup_driver = args.driver;
+    if args.rootless {
+        record.privilege = Privilege::Rootless;
+    }
     record.pid_namespace = if plan.owns_pids() {
         PidNamespace::Own
     } else {

@@ -14,6 +14,7 @@ mod kill;
 mod list;
 mod modules;
 mod pause;
+mod place;
 mod ps;
 mod run;
 mod seccomp;

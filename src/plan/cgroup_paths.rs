@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::scope::Scope;
 use crate::error::{Error, Kind, Result};
 use crate::host::{Layout, Membership};
 
@@ -54,6 +55,9 @@ pub struct Paths {
     /// without taking a stranger's cgroup for its own. Empty where a cgroup is only looked up.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
+    /// The unit of systemd that the cgroup is of, where systemd makes and removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
 }
 
 impl Paths {
@@ -76,17 +80,29 @@ impl Paths {
                 }
             }
         };
+        Ok(Self::at(&cgroup, id, layout))
+    }
+
+    /// The cgroup of container `id` in `scope`, whose manager has `root`, relative to the mount.
+    pub fn in_scope(scope: Scope, root: &Path, id: &str, layout: &Layout) -> Self {
+        let mut paths = Self::at(&scope.cgroup(root), id, layout);
+        paths.scope = Some(scope);
+        paths
+    }
+
+    fn at(cgroup: &Path, id: &str, layout: &Layout) -> Self {
         let place = |controllers: &[String], mount: &Path| Place {
             controllers: controllers.to_vec(),
             mount: mount.to_owned(),
-            cgroup: cgroup.clone(),
+            cgroup: cgroup.to_owned(),
         };
         let v1 = layout.v1.iter();
-        Ok(Self {
+        Self {
             unified: place(&[], &layout.unified),
             v1: v1.map(|v1| place(&v1.controllers, &v1.path)).collect(),
             owner: id.to_owned(),
-        })
+            scope: None,
+        }
     }
 
     /// The cgroups that a process is in: for `exec`, which joins wherever init has moved to.
@@ -121,6 +137,7 @@ impl Paths {
             unified,
             v1,
             owner: String::new(),
+            scope: None,
         })
     }
 }

@@ -16,6 +16,7 @@ pub mod process;
 pub mod rdt;
 pub mod rootfs;
 pub mod scheduling;
+pub mod scope;
 mod state;
 
 use std::collections::BTreeMap;

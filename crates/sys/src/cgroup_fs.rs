@@ -7,7 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -86,6 +86,37 @@ pub fn changed(fd: BorrowedFd<'_>, deadline: Instant) -> Result<Change> {
             Err(errno) => return Err(errno).call("poll", String::new),
         }
     }
+}
+
+/// Waits until the directory `path` is gone because somebody else has removed it, or until `deadline`: whether it is.
+/// The directory above tells of it (inotify(7)): one on a cgroup file system does not tell of its own end.
+pub fn wait_removed(path: &Path, deadline: Instant) -> Result<bool> {
+    use rustix::fs::inotify;
+    let args = || format!("{path:?}");
+    let exists = || rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok();
+    let Some(above) = path.parent() else {
+        return Ok(false);
+    };
+    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+    let events = inotify::init(flags).call("inotify_init1", String::new)?;
+    let watched = inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF;
+    match inotify::add_watch(&events, above, watched) {
+        Ok(_) => {}
+        Err(Errno::NOENT) => return Ok(true),
+        Err(errno) => return Err(errno).call("inotify_add_watch", args),
+    }
+    let mut buffer = [0; 4096];
+    while exists() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left == Duration::ZERO {
+            return Ok(false);
+        }
+        if crate::signal::wait_readable(&[events.as_fd()], Some(left))?.is_some() {
+            // What the events say is looked up; they are read so that the next wait is for new ones.
+            rustix::io::read(&events, &mut buffer).call("read", || "inotify".to_owned())?;
+        }
+    }
+    Ok(true)
 }
 
 /// Marks `dir` with the extended attribute `name`; cgroup2 keeps the `user` ones since Linux 5.7.

@@ -29,6 +29,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod start;
+pub mod stub;
 #[cfg(target_arch = "x86_64")]
 pub mod trial;
 pub mod tty;

@@ -99,6 +99,23 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
         .map(drop)
 }
 
+/// Sends as many of `bytes` on a stream as it takes at once, and how many those were. EAGAIN where it has taken none for
+/// the time that a listener has.
+pub fn send_some(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
+    rustix::io::retry_on_intr(|| rustix::net::send(socket, bytes, SendFlags::NOSIGNAL))
+        .call("sendto", || format!("{} bytes", bytes.len()))
+}
+
+/// What a stream has, at most `limit` bytes; none at its end.
+pub fn receive_some(socket: BorrowedFd<'_>, limit: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; limit];
+    let (count, _) =
+        rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *bytes, RecvFlags::empty()))
+            .call("recvfrom", String::new)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
 /// Sends `bytes` with the descriptor `fd`, which travels with the first of them.
 pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
