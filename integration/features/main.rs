@@ -33,6 +33,7 @@ mod process;
 mod ps;
 mod races;
 mod rdt;
+mod resources;
 mod run;
 mod scheduling;
 mod seccomp;

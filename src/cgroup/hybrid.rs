@@ -82,7 +82,8 @@ pub(super) fn realtime(places: &[Place], settings: &[Setting]) -> Result<()> {
             }
             return Err(Error::from(error))
                 .at(|| runtime.pointer.clone())
-                .remedy("cgroups share the realtime of the one above: give that one more, or this container less");
+                .remedy("cgroups share the realtime of the one above, for a moment also with those that are removed: give it more, or \
+                     this container less");
         }
         given.push(file);
     }

@@ -208,7 +208,7 @@ fn append(path: &str, text: &str) -> io::Result<()> {
 }
 
 /// This program once more: the link works under any rootfs and any cwd.
-fn again(steps: &[&str]) -> Command {
+pub fn again(steps: &[&str]) -> Command {
     let mut command = Command::new("/proc/self/exe");
     // `,` stands for `+` in a child's steps, which the parent would otherwise take for its own.
     command.args(

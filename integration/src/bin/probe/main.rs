@@ -10,6 +10,7 @@
 mod act;
 mod attack;
 mod errno;
+mod load;
 mod see;
 
 use std::io::Write;
@@ -71,5 +72,6 @@ fn run(step: &[String]) -> Step {
     see::step(name, &args)
         .or_else(|| act::step(name, &args))
         .or_else(|| attack::step(name, &args))
+        .or_else(|| load::step(name, &args))
         .unwrap_or_else(|| Err(format!("unknown step {name} with {} arguments", args.len())))
 }

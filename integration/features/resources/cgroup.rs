@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the cgroup is and what the container sees of it: paths, controllers from the top down, namespace, mount, and
+//! files of `unified`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use corten_integration::{Container, Draft, Hierarchy, Mounts, Trial, hierarchies, trial};
+use serde_json::{Value, json};
+
+use super::{running, up, with};
+
+/// cgroup v2 inside the container, under the host's own name for it.
+pub(super) fn inside() -> &'static str {
+    let mount = unified().mount.to_str().unwrap();
+    assert!(mount.starts_with("/sys/fs/cgroup"), "{mount}");
+    mount
+}
+
+pub(super) fn unified() -> &'static Hierarchy {
+    let mut all = hierarchies().iter();
+    all.find(|hierarchy| hierarchy.unified()).expect("cgroup2")
+}
+
+/// The container's directory on v2.
+pub(super) fn dir(t: &Trial, c: &Container<'_>) -> PathBuf {
+    unified().dir(&format!("{}/{}", t.cgroup_parent(), c.id))
+}
+
+/// With cgroups that the container may change, in a cgroup namespace of its own.
+pub(super) fn writable(draft: Draft<'_>) -> Draft<'_> {
+    let options = ["nosuid", "noexec", "nodev"];
+    draft
+        .namespace("cgroup", None)
+        .without_mount("/sys/fs/cgroup")
+        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &options)
+}
+
+/// A v2 controller of this host, with a limit that takes it and the file that shows the limit.
+fn limit() -> Option<(&'static str, Value, &'static str, &'static str)> {
+    let has = fs::read_to_string(unified().mount.join("cgroup.controllers")).unwrap();
+    let known = [
+        ("pids", json!({"pids": {"limit": 9}}), "pids.max", "9"),
+        (
+            "hugetlb",
+            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
+            "hugetlb.2MB.max",
+            "0",
+        ),
+    ];
+    let found = known
+        .into_iter()
+        .find(|(name, ..)| has.split_whitespace().any(|is| is == *name));
+    if found.is_none() {
+        eprintln!("this host has no controller on v2: nothing to test");
+    }
+    found
+}
+
+#[test]
+fn controllers_come_down_from_the_top() {
+    trial(|t| {
+        let Some((controller, resources, file, value)) = limit() else {
+            return;
+        };
+        let path = format!("{}/a/b/c", t.cgroup_parent());
+        let draft = with(t, &resources).with("/linux/cgroupsPath", json!(path));
+        let c = running(draft.probe("print up + pause"));
+        let leaf = unified().dir(&path);
+        assert_eq!(fs::read_to_string(leaf.join(file)).unwrap().trim(), value);
+        for above in leaf.ancestors().skip(1).take(3) {
+            let given = fs::read_to_string(above.join("cgroup.subtree_control")).unwrap();
+            assert!(
+                given.split_whitespace().any(|name| name == controller),
+                "{above:?}"
+            );
+        }
+        // No more than was asked for, where nobody had enabled more.
+        let own = fs::read_to_string(leaf.join("cgroup.subtree_control")).unwrap();
+        assert_eq!(own.trim(), "");
+        c.end();
+        remove_parents(t, &["a/b", "a"]);
+    });
+}
+
+/// Levels that a path names are the caller's to remove.
+fn remove_parents(t: &Trial, names: &[&str]) {
+    for hierarchy in hierarchies() {
+        for name in names {
+            // Not on the hierarchies that the runtime doesn't use.
+            let _ = fs::remove_dir(hierarchy.dir(&format!("{}/{name}", t.cgroup_parent())));
+        }
+    }
+}
+
+#[test]
+fn a_parent_with_processes_is_explained() {
+    trial(|t| {
+        let Some((_, resources, ..)) = limit() else {
+            return;
+        };
+        let busy = unified().dir(&format!("{}/busy", t.cgroup_parent()));
+        fs::create_dir_all(&busy).unwrap();
+        let mut stranger = t.host_probe().arg("cat").stdin_file(Stdio::piped()).spawn();
+        fs::write(busy.join("cgroup.procs"), stranger.child.id().to_string()).unwrap();
+        let path = format!("{}/busy/inner", t.cgroup_parent());
+        let c = with(t, &resources)
+            .with("/linux/cgroupsPath", json!(path))
+            .probe("exit 0")
+            .done();
+        let said = c.create().fails();
+        if t.is_corten() {
+            assert!(said.contains("busy has processes of its own"), "{said}");
+            assert!(said.contains("linux.cgroupsPath"), "{said}");
+        }
+        assert!(!unified().dir(&path).exists());
+        // Without a limit there is nothing to enable, and nothing in the way.
+        let c = t
+            .container()
+            .with("/linux/cgroupsPath", json!(path))
+            .probe("exit 3")
+            .done();
+        c.run().exits(3);
+        drop(stranger.child.stdin.take());
+        stranger.end().ok();
+        remove_parents(t, &["busy"]);
+    });
+}
+
+#[test]
+fn an_empty_cgroup_that_is_there_is_taken() {
+    trial(|t| {
+        let draft = t.container().probe("print up + pause");
+        let path = format!("{}/there", t.cgroup_parent());
+        for hierarchy in hierarchies() {
+            fs::create_dir_all(hierarchy.dir(&path)).unwrap();
+        }
+        let c = running(draft.with("/linux/cgroupsPath", json!(path)));
+        let procs = fs::read_to_string(unified().dir(&path).join("cgroup.procs")).unwrap();
+        assert!(
+            procs.lines().any(|line| line == c.pid().to_string()),
+            "{procs}"
+        );
+        c.end();
+        assert!(!unified().dir(&path).exists());
+        // Hierarchies that no container joins have kept theirs.
+        remove_parents(t, &["there"]);
+    });
+}
+
+#[test]
+fn a_cgroup_namespace_begins_at_the_container_s_own() {
+    trial(|t| {
+        for own in [true, false] {
+            let draft = t.container().probe("cgroup + mounts + print up + pause");
+            let draft = if own {
+                draft.namespace("cgroup", None)
+            } else {
+                draft.without_namespace("cgroup")
+            };
+            let c = draft.done();
+            let out = c.run_detached();
+            c.says(&out, "up");
+            let path = format!("{}/{}", t.cgroup_parent(), c.id);
+            let shown = if own { "/" } else { path.as_str() };
+            let seen = c.seen(&out, "cgroup");
+            let lines = seen
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|line| line.as_str().unwrap());
+            let mut joined = 0;
+            for line in lines {
+                let mut fields = line.splitn(3, ':').skip(1);
+                let (controllers, here) = (fields.next().unwrap(), fields.next().unwrap());
+                let host = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+                // The hierarchies in which the container has a cgroup of its own.
+                if host.contains(&format!(":{controllers}:{path}\n")) {
+                    assert_eq!(here, shown, "{line}");
+                    joined += 1;
+                }
+            }
+            assert!(joined > 0, "{seen}");
+            let seen = Mounts::of(&c.seen(&out, "mounts"));
+            let mut roots = 0;
+            for mount in seen
+                .iter()
+                .filter(|mount| mount.get("type").starts_with("cgroup"))
+            {
+                assert_eq!(mount.get("root"), shown, "{}", mount.get("point"));
+                roots += 1;
+            }
+            assert!(roots > 0);
+            c.end();
+        }
+    });
+}
+
+/// The host's layout: each hierarchy under the host's name for it, with links for those that share one.
+#[test]
+fn the_host_s_layout_is_what_the_container_sees() {
+    trial(|t| {
+        let c = t.container().probe("list /sys/fs/cgroup + exit 0").done();
+        let out = c.run().ok();
+        let seen = out.seen("list")["/sys/fs/cgroup"].clone();
+        let names: Vec<_> = seen
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        if inside() == "/sys/fs/cgroup" {
+            assert!(names.contains(&"cgroup.procs"), "{names:?}");
+            return;
+        }
+        for controller in [
+            "blkio", "cpu", "cpuacct", "cpuset", "hugetlb", "memory", "net_cls", "net_prio", "pids",
+        ] {
+            let is_v1 = super::v1(controller);
+            assert_eq!(
+                names.contains(&controller),
+                is_v1,
+                "{controller}: {names:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn unified_files_are_read_back_and_felt() {
+    trial(|t| {
+        let files = json!({"unified": {"cgroup.max.descendants": "1", "cgroup.max.depth": "7"}});
+        let top = inside();
+        let tries = format!("mkdir {top}/one + mkdir {top}/two + print up + pause");
+        let c = writable(with(t, &files)).probe(&tries).done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let here = dir(t, &c);
+        let read = |name: &str| fs::read_to_string(here.join(name)).unwrap();
+        assert_eq!(read("cgroup.max.descendants"), "1\n");
+        assert_eq!(read("cgroup.max.depth"), "7\n");
+        let tried = steps(&out.output(), "mkdir");
+        assert_eq!(tried, [json!({"ok": true}), json!({"errno": "EAGAIN"})]);
+        c.end();
+    });
+}
+
+/// Files of controllers by name, and one in several lines.
+#[test]
+fn unified_files_of_controllers_outweigh_the_fields() {
+    trial(|t| {
+        if super::v1("pids") || !corten_integration::has_controllers(&["pids", "memory"]) {
+            eprintln!("pids and memory are not on v2 here: nothing to test");
+            return;
+        }
+        let c = up(
+            t,
+            &json!({
+                "pids": {"limit": 5},
+                "unified": {"pids.max": "6", "memory.high": "67108864", "memory.oom.group": "1"},
+            }),
+        );
+        for (file, value) in [
+            ("pids.max", "6"),
+            ("memory.high", "67108864"),
+            ("memory.oom.group", "1"),
+        ] {
+            assert_eq!(c.cgroup_file("pids", file), value, "{file}");
+        }
+        c.end();
+    });
+}
+
+/// What steers the cgroup is the runtime's, and a controller on v1 has no files here.
+#[test]
+fn unified_files_that_are_no_limits_are_refused() {
+    trial(|t| {
+        if !t.is_corten() {
+            return;
+        }
+        for file in [
+            "cgroup.procs",
+            "cgroup.threads",
+            "cgroup.type",
+            "cgroup.kill",
+            "cgroup.freeze",
+            "cgroup.subtree_control",
+        ] {
+            let c = with(t, &json!({"unified": {file: "1"}}))
+                .probe("exit 0")
+                .done();
+            let said = c.create().fails();
+            assert!(
+                said.contains(&format!("/linux/resources/unified/{file}")),
+                "{said}"
+            );
+        }
+        if super::v1("memory") {
+            let c = with(t, &json!({"unified": {"memory.high": "max"}}))
+                .probe("exit 0")
+                .done();
+            let said = c.create().fails();
+            assert!(said.contains("controller memory on cgroup v1"), "{said}");
+        }
+    });
+}
+
+/// All values of a step in a detached container's output.
+fn steps(output: &str, name: &str) -> Vec<Value> {
+    let lines = output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter(|step| step["probe"] == name)
+        .map(|mut step| step["value"].take())
+        .collect()
+}
