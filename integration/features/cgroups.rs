@@ -45,12 +45,8 @@ fn the_process_is_in_its_cgroup_everywhere() {
             .iter()
             .find(|hierarchy| hierarchy.unified())
             .unwrap();
-        let procs = fs::read_to_string(
-            unified
-                .dir(&format!("{}/{}", t.cgroup_parent(), c.id))
-                .join("cgroup.procs"),
-        )
-        .unwrap();
+        let procs =
+            fs::read_to_string(unified.dir(&t.cgroup_of(&c.id)).join("cgroup.procs")).unwrap();
         assert!(procs.lines().any(|line| line == pid), "v2: {procs}");
         c.end();
     });
@@ -290,7 +286,7 @@ fn without_a_path_the_container_has_its_own() {
 fn a_cgroup_that_holds_strangers_is_refused() {
     trial(|t| {
         let first = up(t, &json!({}));
-        let path = format!("{}/{}", t.cgroup_parent(), first.id);
+        let path = t.cgroups_path(&first.id);
         let second = t
             .container()
             .with("/linux/cgroupsPath", json!(path))

@@ -90,7 +90,7 @@ fn delete_force_takes_a_frozen_container() {
         let out = c.run_detached();
         c.says(&out, "up");
         for hierarchy in hierarchies() {
-            let dir = hierarchy.dir(&format!("{}/{}", t.cgroup_parent(), c.id));
+            let dir = hierarchy.dir(&t.cgroup_of(&c.id));
             for (file, text) in [("cgroup.freeze", "1"), ("freezer.state", "FROZEN")] {
                 if dir.join(file).exists() {
                     fs::write(dir.join(file), text).unwrap();

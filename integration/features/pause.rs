@@ -181,9 +181,7 @@ fn sub_cgroups_stop_too() {
             .iter()
             .find(|hierarchy| hierarchy.unified())
             .unwrap();
-        let sub = unified
-            .dir(&format!("{}/{}", t.cgroup_parent(), c.id))
-            .join("sub");
+        let sub = unified.dir(&t.cgroup_of(&c.id)).join("sub");
         fs::create_dir(&sub).unwrap();
         fs::write(sub.join("cgroup.procs"), c.pid().to_string()).unwrap();
         c.verb("pause", &[]).end().ok();

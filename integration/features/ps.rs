@@ -132,7 +132,7 @@ fn processes_of_sub_cgroups_count() {
     trial(|t| {
         let c = up(t);
         for hierarchy in corten_integration::hierarchies() {
-            let dir = hierarchy.dir(&format!("{}/{}", t.cgroup_parent(), c.id));
+            let dir = hierarchy.dir(&t.cgroup_of(&c.id));
             let controllers = hierarchy.controllers.join(",");
             // An empty cpuset takes nobody.
             if dir.exists() && controllers != "cpuset" {

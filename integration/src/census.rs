@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroups::{below, hierarchies};
+use crate::driver::{self, Driver};
 
 /// What there was of the host's own before a trial.
 #[derive(Debug)]
@@ -67,6 +68,10 @@ impl Census {
                 .into_iter()
                 .map(|line| format!("mount table changed: {line}")),
         );
+        if Driver::current() == Driver::Systemd {
+            let units = driver::units(&[&self.prefix, &driver::slice(&self.prefix)]);
+            found.extend(units.iter().map(|unit| format!("unit left: {unit}")));
+        }
         let settings = KERNEL.iter().zip(kernel()).zip(&self.kernel);
         let changed = settings.filter(|((_, now), before)| now != *before);
         found.extend(
@@ -246,8 +251,12 @@ pub fn cgroups(prefix: &str) -> Vec<PathBuf> {
     let all = hierarchies()
         .iter()
         .flat_map(|hierarchy| below(&hierarchy.mount));
-    all.filter(|dir| dir.to_string_lossy().contains(prefix) && !dir.ends_with(prefix))
-        .collect()
+    let slice = format!("{}.slice", driver::slice(prefix));
+    all.filter(|dir| {
+        let text = dir.to_string_lossy();
+        (text.contains(prefix) && !dir.ends_with(prefix)) || text.contains(&slice)
+    })
+    .collect()
 }
 
 /// Removes the trial's cgroup parent on every hierarchy.

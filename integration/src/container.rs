@@ -149,7 +149,7 @@ impl<'t> Container<'t> {
         let hierarchy = cgroups::v1(controller)
             .or_else(cgroups::unified)
             .expect("a cgroup hierarchy");
-        hierarchy.dir(&format!("{}/{}", self.trial.cgroup_parent(), self.id))
+        hierarchy.dir(&self.trial.cgroup_of(&self.id))
     }
 
     /// A file of its cgroup, trimmed.

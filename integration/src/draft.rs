@@ -40,7 +40,7 @@ impl<'t> Draft<'t> {
         .expect("write passwd");
         fs::copy(probe(), rootfs.join("probe")).expect("copy probe");
         let mut spec: Value = serde_json::from_str(BASE).expect("base.json");
-        spec["linux"]["cgroupsPath"] = json!(format!("{}/{id}", trial.cgroup_parent()));
+        spec["linux"]["cgroupsPath"] = json!(trial.cgroups_path(&id));
         Self {
             trial,
             id,

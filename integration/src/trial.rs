@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::call::Call;
 use crate::census::{self, Census};
 use crate::draft::Draft;
+use crate::driver::{self, Driver};
 use crate::exceptions::{Expected, expected};
 use crate::runtime::{Runtime, probe};
 use crate::sentinel::Sentinel;
@@ -47,7 +48,8 @@ pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
         "the integration suite needs root: run `cargo xtask integration` as root"
     );
     let runtime = Runtime::current();
-    let listed = expected(name, &runtime.name);
+    let listed = expected(name, &Driver::current().qualified(&runtime.name))
+        .or_else(|| expected(name, &runtime.name));
     if let Some((Expected::Skip, reason)) = listed {
         eprintln!("skipped under {}: {reason}", runtime.name);
         return;
@@ -105,6 +107,12 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
 
     let result = catch_unwind(AssertUnwindSafe(|| test(&trial)));
     let mut findings = census.findings(&trial.state_root());
+    let end = Instant::now() + Duration::from_secs(10);
+    while Driver::current() == Driver::Systemd && !findings.is_empty() && Instant::now() < end {
+        // systemd hears of a scope's end after the runtime has seen it.
+        std::thread::sleep(Duration::from_millis(100));
+        findings = census.findings(&trial.state_root());
+    }
     findings.extend(trial.sentinel.changes());
     census.sweep();
     census::remove_parents(&trial.cgroup_parent());
@@ -142,11 +150,28 @@ impl Trial {
         format!("/{}", self.prefix)
     }
 
-    /// A call of the runtime, with its `--root`.
+    /// The cgroup of the container `id`, absolute on every hierarchy.
+    pub fn cgroup_of(&self, id: &str) -> String {
+        match Driver::current() {
+            Driver::Files => format!("{}/{id}", self.cgroup_parent()),
+            Driver::Systemd => format!("/{}.slice/t-{id}.scope", driver::slice(&self.prefix)),
+        }
+    }
+
+    /// What config.json says for it.
+    pub fn cgroups_path(&self, id: &str) -> String {
+        match Driver::current() {
+            Driver::Files => self.cgroup_of(id),
+            Driver::Systemd => format!("{}.slice:t:{id}", driver::slice(&self.prefix)),
+        }
+    }
+
+    /// A call of the runtime, with its `--root` and the driver of cgroups.
     pub fn call(&self) -> Call {
         self.program(&self.runtime.path)
             .arg("--root")
             .arg(self.state_root())
+            .args(Driver::current().flags())
     }
 
     /// A call of the probe on the host, as a launcher or an attacker.

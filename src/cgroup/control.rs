@@ -83,8 +83,11 @@ impl Cgroup {
 
     /// Kills every process in it and below, also those that are being forked, also frozen ones (cgroup.kill, Linux 5.14).
     pub fn kill(&self) -> Result<()> {
-        self.write("cgroup.kill", "1")
-            .with_context(|| format!("kill the processes in {}", self.name()))
+        match self.write("cgroup.kill", "1") {
+            // systemd removes the cgroup of an ended scope at a time of its own; nobody is in one that is gone.
+            Err(error) if is_gone(&error) => Ok(()),
+            answer => answer.with_context(|| format!("kill the processes in {}", self.name())),
+        }
     }
 
     /// Waits until no process is left in it and below; an error after `deadline` names those that are.
@@ -170,7 +173,11 @@ impl Cgroup {
     }
 
     fn events(&self) -> Result<Events> {
-        self.read("cgroup.events").map(Events)
+        match read_at(self.dir.as_fd(), Path::new("cgroup.events")) {
+            // As below: neither populated nor frozen.
+            Err(error) if is_gone(&error) => Ok(Events(String::new())),
+            text => Ok(Events(text?)),
+        }
     }
 
     fn name(&self) -> String {

@@ -296,7 +296,9 @@ impl Reservation {
         self.cgroup.join_v1(pid)?;
         if let Some(scope) = &self.scope {
             drop(scope.stub.take());
-            self.cgroup.apply(&scope.last)?;
+            if !scope.last.is_empty() {
+                self.cgroup.update(&scope.last)?;
+            }
         }
         Ok(())
     }
