@@ -148,10 +148,19 @@ impl Cgroup {
 
     /// The processes in it and below, by their numbers in the caller's PID namespace, ascending.
     pub fn processes(&self) -> Result<Vec<i32>> {
+        self.members("cgroup.procs")
+    }
+
+    /// The threads in it and below, likewise.
+    pub fn threads(&self) -> Result<Vec<i32>> {
+        self.members("cgroup.threads")
+    }
+
+    fn members(&self, file: &str) -> Result<Vec<i32>> {
         let mut found = Vec::new();
         let mut walk = Walk::new(&self.dir)?;
         loop {
-            read_processes(walk.here(), &mut found)
+            read_members(walk.here(), file, &mut found)
                 .with_context(|| format!("list the processes in {}", self.name()))?;
             if !walk.next()? {
                 break;
@@ -269,8 +278,8 @@ fn numbers(text: &str) -> impl Iterator<Item = i32> {
     text.lines().filter_map(|line| line.parse().ok())
 }
 
-pub(super) fn read_processes(dir: BorrowedFd<'_>, found: &mut Vec<i32>) -> Result<()> {
-    match read_at(dir, Path::new("cgroup.procs")) {
+pub(super) fn read_members(dir: BorrowedFd<'_>, file: &str, found: &mut Vec<i32>) -> Result<()> {
+    match read_at(dir, Path::new(file)) {
         // 0 stands for a process that the caller's PID namespace doesn't have.
         Ok(text) => found.extend(numbers(&text).filter(|pid| *pid != 0)),
         // The processes of a threaded cgroup are listed by the cgroup above that isn't (EOPNOTSUPP).

@@ -85,15 +85,6 @@ impl Cgroup {
         hybrid::join(&self.paths().v1, pid)
     }
 
-    /// Gives the living container new `settings`; systemd is told of them first, where the cgroup is a unit's, since it
-    /// would set the old ones again some day.
-    pub fn update(&self, settings: &[Setting]) -> Result<()> {
-        if let Some(scope) = &self.paths().scope {
-            systemd::update(scope, settings)?;
-        }
-        self.apply(settings)
-    }
-
     /// Writes `settings`, one controller after the other. What the kernel finds invalid beside a value that is still to
     /// be written (memory over the old sum with swap, a burst over the old quota) is written once more behind the
     /// controller's others.
@@ -175,14 +166,14 @@ fn make(
     hybrid::make(&paths.v1, &mut made.0)?;
     controllers::enable(&cgroup, &resources.settings)?;
     hybrid::realtime(&paths.v1, &resources.settings)?;
-    match scope {
-        Some(scope) if !scope.last.is_empty() => {
-            let is_first = |setting: &&Setting| !scope.last.contains(setting);
-            let first = resources.settings.iter().filter(is_first);
-            cgroup.apply(&first.cloned().collect::<Vec<_>>())?;
-        }
-        _ => cgroup.apply(&resources.settings)?,
-    }
+    let last = scope.map_or(&[][..], |scope| &scope.last);
+    let first = resources.settings.iter();
+    let first: Vec<_> = first
+        .filter(|setting| !last.contains(setting))
+        .cloned()
+        .collect();
+    cgroup.apply(&first)?;
+    cgroup.verify(&first)?;
     let state = if is_new { State::New } else { State::Used };
     let devices = attach::attach(&cgroup, &resources.devices, state)
         .context("apply the device rules")

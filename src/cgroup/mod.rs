@@ -12,6 +12,7 @@
 //! devices.rs      device rules → eBPF; attach.rs puts the program on the cgroup
 //! control.rs      an existing cgroup: kill, freeze, processes, waits on cgroup.events
 //! remove.rs       depth-first removal
+//! update.rs       new limits for a cgroup in use, or the former ones; verify.rs reads limits back
 //! hybrid.rs       v1 directories and joins
 //! systemd/        a scope of systemd's, asked for over D-Bus, whose cgroup it is
 //! ```
@@ -27,6 +28,8 @@ mod hybrid;
 mod remove;
 pub mod resources;
 pub mod systemd;
+mod update;
+mod verify;
 
 pub use attach::DeviceControl;
 pub use control::Cgroup;

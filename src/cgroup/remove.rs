@@ -12,7 +12,7 @@ use corten_sys::cgroup_fs;
 use corten_sys::fs;
 use corten_sys::{Errno, process};
 
-use super::control::{Event, is_gone, open_dir, read_processes, wait_for};
+use super::control::{Event, is_gone, open_dir, read_members, wait_for};
 use super::{Cgroup, Paths, Place, systemd};
 use crate::error::{Context, Error, Result};
 
@@ -92,7 +92,7 @@ fn remove_tree(path: &Path, deadline: Instant) -> Result<()> {
         let mut walk = Walk::new(&top)?;
         let mut left = Vec::new();
         loop {
-            read_processes(walk.here(), &mut left)?;
+            read_members(walk.here(), "cgroup.procs", &mut left)?;
             if Instant::now() >= deadline {
                 return Err(busy(error, &left));
             }

@@ -6,6 +6,7 @@ mod devices;
 mod life;
 mod limits;
 mod removal;
+mod update;
 mod views;
 
 use std::io::{BufRead, BufReader};

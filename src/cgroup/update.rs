@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! New limits for a container that runs: all of them, or, where one is refused, the former ones. The one place where
+//! `update` changes a cgroup.
+
+use std::path::Path;
+
+use corten_sys::Errno;
+use corten_sys::fs;
+
+use super::control::{is_gone, read_at};
+use super::resources::{Hierarchy, Missing, Setting};
+use super::{Cgroup, controllers, hybrid, systemd};
+use crate::error::{Context, Error, Kind, Result};
+
+impl Cgroup {
+    /// Gives the cgroup `settings` in addition to what it has. An error leaves the limits as they were, or says that
+    /// they could not be put back.
+    pub fn update(&self, settings: &[Setting]) -> Result<()> {
+        controllers::enable(self, settings)?;
+        let mut former = Vec::new();
+        for setting in settings {
+            former.extend(self.former(setting)?);
+        }
+        let changed = hybrid::realtime(&self.paths().v1, settings)
+            .and_then(|()| self.change(settings))
+            .and_then(|()| self.verify(settings));
+        let Err(error) = changed else { return Ok(()) };
+        match self.change(&former) {
+            Ok(()) => Err(error),
+            Err(left) => Err(error.context(format!("leave limits half changed ({left})"))),
+        }
+    }
+
+    /// systemd is told first, where the cgroup is a unit's: it would set the old limits again some day.
+    fn change(&self, settings: &[Setting]) -> Result<()> {
+        if let Some(scope) = &self.paths().scope {
+            systemd::update(scope, settings)?;
+        }
+        self.apply(settings)
+    }
+
+    /// The bytes of memory that are used, or `None` where nobody counts them.
+    pub fn memory_used(&self) -> Result<Option<u64>> {
+        let v1 = |name: &String| name == "memory";
+        let place = self.paths().v1.iter();
+        let mut place = place.filter(|place| place.controllers.iter().any(v1));
+        let text = match place.next() {
+            Some(place) => read_at(fs::CWD, &place.path().join("memory.usage_in_bytes")),
+            None => read_at(self.dir(), Path::new("memory.current")),
+        };
+        match text {
+            Ok(text) => Ok(text.trim().parse().ok()),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the file of `setting` or, where it is missing, of its substitute says.
+    pub(super) fn found(&self, setting: &Setting) -> Result<Option<(String, String)>> {
+        let mut files = vec![setting.file.as_str()];
+        if let Missing::Instead { file, .. } = &setting.missing {
+            files.push(file);
+        }
+        for file in files {
+            let text = match setting.hierarchy {
+                Hierarchy::Unified => read_at(self.dir(), Path::new(file)),
+                Hierarchy::V1(index) => {
+                    let place = self.paths().v1.get(index).ok_or_else(|| {
+                        let text = format!("no v1 hierarchy for {file}");
+                        Error::new(Kind::System, text)
+                    })?;
+                    read_at(fs::CWD, &place.path().join(file))
+                }
+            };
+            match text {
+                Ok(text) => return Ok(Some((file.to_owned(), text))),
+                Err(error) if error.errno() == Errno::NOENT => {}
+                // There are files that are only written.
+                Err(error) if matches!(error.errno(), Errno::INVAL | Errno::ACCESS) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error).with_context(|| format!("read {file}")),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What undoes `setting`.
+    fn former(&self, setting: &Setting) -> Result<Option<Setting>> {
+        let Some((file, text)) = self.found(setting)? else {
+            return Ok(None);
+        };
+        let value = former(&file, &setting.value, &text);
+        Ok(value.map(|value| Setting {
+            file,
+            value,
+            missing: Missing::Accept,
+            ..setting.clone()
+        }))
+    }
+}
+
+/// What a value is about, where a file has a line for each device: its first word.
+pub(super) fn subject(value: &str) -> Option<&str> {
+    let (first, _) = value.trim().split_once(char::is_whitespace)?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // Two numbers or a limit with its period are one value.
+    (!number(first) && !["max", "-1"].contains(&first)).then_some(first)
+}
+
+/// The line of `text` about `subject`.
+pub(super) fn line_about<'a>(text: &'a str, subject: &str) -> Option<&'a str> {
+    let mut lines = text.lines();
+    lines.find(|line| line.split_whitespace().next() == Some(subject))
+}
+
+/// What to write to `file`, which says `text`, to undo a write of `written`. `None` if nothing would.
+fn former(file: &str, written: &str, text: &str) -> Option<String> {
+    if let Some(subject) = subject(written) {
+        if let Some(line) = line_about(text, subject) {
+            return Some(line.to_owned());
+        }
+        // A device without a line has no limit of its own.
+        let none = match file {
+            "io.max" => "rbps=max wbps=max riops=max wiops=max",
+            _ if file.starts_with("blkio.throttle.") => "0",
+            _ if file.contains("weight") => "default",
+            _ => return None,
+        };
+        return Some(format!("{subject} {none}"));
+    }
+    let text = text.trim();
+    match file {
+        "memory.oom_control" => line_about(text, "oom_kill_disable")?
+            .split_whitespace()
+            .last()
+            .map(str::to_owned),
+        // What an idle cgroup says, and nobody may write.
+        "cpu.weight" if text == "0" => None,
+        _ => {
+            let first = text.lines().next().unwrap_or_default();
+            let value = first.strip_prefix("default ").unwrap_or(first);
+            // An empty write would be none at all.
+            Some(if value.is_empty() { "\n" } else { value }.to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undoes_what_was_written() {
+        for (file, written, text, wanted) in [
+            ("memory.max", "100", "max\n", Some("max")),
+            (
+                "cpu.max",
+                "50000 100000",
+                "max 100000\n",
+                Some("max 100000"),
+            ),
+            (
+                "cpu.max",
+                "max 100000",
+                "20000 100000\n",
+                Some("20000 100000"),
+            ),
+            ("cpu.weight", "10", "0\n", None),
+            ("cpu.weight", "10", "100\n", Some("100")),
+            ("cpuset.cpus", "0", "\n", Some("\n")),
+            ("cpuset.cpus", "0", "0-1\n", Some("0-1")),
+            (
+                "memory.oom_control",
+                "1",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
+                Some("0"),
+            ),
+            (
+                "io.max",
+                "8:0 rbps=100",
+                "8:0 rbps=7 wbps=max riops=max wiops=max\n",
+                Some("8:0 rbps=7 wbps=max riops=max wiops=max"),
+            ),
+            (
+                "io.max",
+                "8:0 rbps=100",
+                "8:16 rbps=7 wbps=max riops=max wiops=max\n",
+                Some("8:0 rbps=max wbps=max riops=max wiops=max"),
+            ),
+            ("io.bfq.weight", "10", "default 100\n8:0 7\n", Some("100")),
+            (
+                "io.weight",
+                "default 10",
+                "default 100\n",
+                Some("default 100"),
+            ),
+            ("io.weight", "8:0 10", "default 100\n", Some("8:0 default")),
+            (
+                "blkio.throttle.read_bps_device",
+                "8:0 100",
+                "",
+                Some("8:0 0"),
+            ),
+            (
+                "rdma.max",
+                "mlx5_0 hca_handle=3",
+                "mlx5_0 hca_handle=2 hca_object=max\n",
+                Some("mlx5_0 hca_handle=2 hca_object=max"),
+            ),
+            (
+                "net_prio.ifpriomap",
+                "eth0 5",
+                "lo 0\neth0 1\n",
+                Some("eth0 1"),
+            ),
+            ("misc.max", "res 5", "", None),
+        ] {
+            let found = former(file, written, text);
+            assert_eq!(found.as_deref(), wanted, "{file} {written:?} {text:?}");
+        }
+    }
+}
