@@ -87,6 +87,14 @@ impl Error {
         self
     }
 
+    /// The pointer starts below `prefix`: what it points into is that part of config.json as a document of its own.
+    #[must_use]
+    pub fn below(mut self, prefix: &str) -> Self {
+        let shorter = self.pointer.as_deref().and_then(|p| p.strip_prefix(prefix));
+        self.pointer = shorter.map(str::to_owned).or(self.pointer);
+        self
+    }
+
     /// Says what the user can do; the innermost advice stays.
     #[must_use]
     pub fn remedy(mut self, text: impl Into<String>) -> Self {

@@ -40,4 +40,5 @@ mod seccomp;
 mod snapshot;
 mod sysctl;
 mod terminal;
+mod update;
 mod userns;

@@ -23,7 +23,7 @@ use corten_sys::fs::{self, FileType, Mode, OFlags};
 use crate::error::{Context, Error, Kind, Result};
 use crate::seccomp::model::Wanted;
 use finding::{Finding, Report, Severity, Unknown};
-use spec::{Process, Spec};
+use spec::{LinuxResources, Process, Spec};
 
 pub use rules::rdt::{is_rdt_group, schemata_lines};
 pub use rules::seccomp::wanted as wanted_filter;
@@ -101,6 +101,14 @@ pub fn parse_process(text: &[u8], unknown: Unknown) -> Result<(Process, Vec<Stri
     let process = parse::document(text, &support::PROCESS, &mut report)?;
     validate::check_process("", &process, &mut report);
     settle(&report.finish()).map(|warnings| (process, warnings))
+}
+
+/// Reads the document of `update`, the section `linux.resources` by itself, and says what is odd about it. Pointers start
+/// at the document's root. Only its form is checked: what it means, it means together with the container's config.json.
+pub fn parse_resources(text: &[u8], unknown: Unknown) -> Result<(LinuxResources, Vec<String>)> {
+    let mut report = Report::new(unknown);
+    let resources = parse::document(text, &support::LIMITS, &mut report)?;
+    settle(&report.finish()).map(|warnings| (resources, warnings))
 }
 
 /// Reads and checks a seccomp profile by itself, the section of a config.json, and says what is odd about it. Pointers

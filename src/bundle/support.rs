@@ -140,6 +140,9 @@ pub static CONFIG: Shape = Object(&[
 /// The document of `exec --process`.
 pub static PROCESS: Shape = Object(PROCESS_FIELDS);
 
+/// The document of `update`.
+pub static LIMITS: Shape = Object(RESOURCES);
+
 /// A seccomp profile by itself.
 pub static PROFILE: Shape = Object(SECCOMP);
 

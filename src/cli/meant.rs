@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::path::{Component, Path, PathBuf};
 
 use super::typed::Words;
+use super::update::UpdateArgs;
 use super::user::{self, User};
 use super::{signal, truth};
 use crate::error::{Context, Error, Kind, Result};
@@ -46,6 +47,8 @@ pub enum Verb {
     Start(ContainerId),
     /// Print one's state.
     State(ContainerId),
+    /// Change its limits.
+    Update(Box<UpdateArgs>),
 }
 
 /// What holds for every verb.
@@ -393,6 +396,10 @@ impl Verb {
             }),
             "start" => Self::Start(id()?),
             "state" => Self::State(id()?),
+            "update" => {
+                let file = caller.path(words, "resources")?;
+                Self::Update(Box::new(UpdateArgs::new(words, file, strict)?))
+            }
             _ => return Err(unknown("command", name, "one of `corten --help`")),
         })
     }

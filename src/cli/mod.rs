@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: as typed, as meant, and what is printed.
 //!
-//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `json` writes documents,
+//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `update` its own flags, `json` writes documents,
 //! `report` prints. Runs
 //! first and last in the runtime's own process, with the caller's privileges. Called by `main`; the verbs in `command`
 //! know the types of `meant` and the log.
@@ -12,6 +12,7 @@ pub mod meant;
 pub mod report;
 mod signal;
 mod typed;
+pub mod update;
 pub mod user;
 
 use std::ffi::{OsStr, OsString};
@@ -29,7 +30,7 @@ use crate::error::{Error, Kind, Result};
 pub const SPEC_VERSION: &str = "1.3.0";
 
 /// runc's verbs that this build lacks.
-const LATER: [&str; 4] = ["checkpoint", "events", "restore", "update"];
+const LATER: [&str; 3] = ["checkpoint", "events", "restore"];
 
 /// What the caller wants.
 #[derive(Debug)]

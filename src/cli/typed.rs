@@ -290,6 +290,75 @@ const SECCOMP: &[Flag] = &[
     ),
 ];
 
+const UPDATE: &[Flag] = &[
+    option(
+        "resources",
+        "FILE",
+        "Read the limits from this JSON file, - is stdin: config.json's linux.resources, as far as it changes",
+    )
+    .letter('r'),
+    option(
+        "blkio-weight",
+        "WEIGHT",
+        "Share of block devices, 10 to 1000",
+    ),
+    option("cpu-period", "MICROSECONDS", "Period of the CPU quota"),
+    option(
+        "cpu-quota",
+        "MICROSECONDS",
+        "CPU time in each period; -1 is no limit",
+    ),
+    option(
+        "cpu-burst",
+        "MICROSECONDS",
+        "CPU time that may be saved up from period to period",
+    ),
+    option("cpu-share", "SHARES", "Share of CPU time, 2 to 262144"),
+    option(
+        "cpu-idle",
+        "0|1",
+        "1: run only while nobody else wants to (SCHED_IDLE)",
+    ),
+    option("cpu-rt-period", "MICROSECONDS", "Period of realtime"),
+    option(
+        "cpu-rt-runtime",
+        "MICROSECONDS",
+        "Realtime in each of its periods",
+    ),
+    option("cpuset-cpus", "LIST", "CPUs to run on, like 0-3,7"),
+    option("cpuset-mems", "LIST", "Memory nodes to use"),
+    option(
+        "memory",
+        "BYTES",
+        "Limit of memory, with a unit (k, m, g) or without; -1 is no limit",
+    ),
+    option(
+        "memory-reservation",
+        "BYTES",
+        "Memory that is left to it where memory is short",
+    ),
+    option(
+        "memory-swap",
+        "BYTES",
+        "Limit of memory and swap together; -1 is no limit",
+    ),
+    option("pids-limit", "N", "Limit of tasks; -1 is no limit"),
+    option(
+        "l3-cache-schema",
+        "SCHEMA",
+        "Class of L3 cache, as resctrl has it",
+    ),
+    option(
+        "mem-bw-schema",
+        "SCHEMA",
+        "Class of memory bandwidth, as resctrl has it",
+    ),
+    option("kernel-memory", "BYTES", "Obsolete, changes nothing"),
+    option("kernel-memory-tcp", "BYTES", "Obsolete, changes nothing"),
+    STRICT,
+    ID,
+];
+
 const SPEC: &[Flag] = &[
     option("bundle", "DIR", "Where to write it")
         .letter('b')
@@ -356,6 +425,7 @@ pub const VERBS: &[Verb] = &[
     verb("spec", SPEC, "Write a default config.json"),
     verb("start", &[ID], "Let a created container's program run"),
     verb("state", &[ID], "Print the state of a container"),
+    verb("update", UPDATE, "Change the limits of a container"),
 ];
 
 impl Verb {
@@ -449,7 +519,7 @@ mod tests {
     /// `meant` asks by name, and a name that isn't in the table would only ever be absent.
     #[test]
     fn every_name_that_meant_asks_for_is_in_the_table() {
-        let asked = include_str!("meant.rs");
+        let asked = concat!(include_str!("meant.rs"), include_str!("update.rs"));
         let mut count = 0;
         for call in [
             "words.on(\"",

@@ -21,6 +21,7 @@ mod seccomp;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Exec(args) => return exec::exec(&store, &args, log),
         Verb::Pause(id) => pause::pause(&store, &id)?,
         Verb::Resume(id) => pause::resume(&store, &id)?,
+        Verb::Update(args) => update::update(&store, &args, log)?,
         Verb::Ps(args) => report::print(&ps::ps(&store, &args)?)?,
         Verb::Features => report::print(&features::features())?,
         Verb::Seccomp(args) => report::print(&seccomp::seccomp(&args, log)?)?,
@@ -77,6 +79,7 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         | Verb::Seccomp(_)
         | Verb::Spec(_)
         | Verb::Start(_)
-        | Verb::State(_) => None,
+        | Verb::State(_)
+        | Verb::Update(_) => None,
     }
 }

@@ -196,6 +196,18 @@ pub fn open(root: Option<Root>, group: &Group) -> Result<Option<Reservation>> {
     }))
 }
 
+/// Gives the container's group `schemata`, which the kernel takes all or none of, and returns what it had.
+pub fn limit(root: Option<Root>, group: &Group, schemata: &[String]) -> Result<Vec<String>> {
+    let gone = || {
+        let text = format!("the resctrl group {:?} is gone", group.name);
+        Error::new(Kind::NotFound, text).at(FIELD)
+    };
+    let reservation = open(root, group)?.ok_or_else(gone)?;
+    let text = reservation.root.read(&group.path().join("schemata"))?;
+    reservation.limit(schemata)?;
+    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+}
+
 /// Removes what a container had in resctrl. What is gone already is fine.
 pub fn end(root: Option<Root>, group: &Group) -> Result<()> {
     let Some(root) = root else { return Ok(()) };
@@ -249,7 +261,7 @@ impl Reservation {
     pub fn make(&self, plan: &Rdt) -> Result<()> {
         if self.group.is_made {
             self.make_group()?;
-            self.limit(plan)?;
+            self.limit(&plan.schemata)?;
         }
         self.make_monitor()
     }
@@ -261,11 +273,11 @@ impl Reservation {
             .at(|| FIELD.to_owned())
     }
 
-    fn limit(&self, plan: &Rdt) -> Result<()> {
-        if plan.schemata.is_empty() {
+    fn limit(&self, schemata: &[String]) -> Result<()> {
+        if schemata.is_empty() {
             return Ok(());
         }
-        let text = plan.schemata.join("\n") + "\n";
+        let text = schemata.join("\n") + "\n";
         self.root
             .write(&self.group.path().join("schemata"), &text)
             .with_context(|| {

@@ -90,7 +90,7 @@ fn a_group_of_its_own_is_made_limited_joined_and_removed() {
     );
     rdt.make_group().unwrap();
     tree.fill("web", "");
-    rdt.limit(&planned(json)).unwrap();
+    rdt.limit(&planned(json).schemata).unwrap();
     assert_eq!(tree.text("web/schemata"), "L3:0=3\nMB:0=20\n");
     rdt.join(42).unwrap();
     assert_eq!(tree.text("web/tasks"), "42");
@@ -248,4 +248,26 @@ fn a_refusal_tells_what_the_kernel_said() {
     let rdt = tree.reserve(json).unwrap();
     let text = rdt.make(&planned(json)).unwrap_err().to_string();
     assert!(text.contains("Duplicate domain 0"), "{text}");
+}
+
+#[test]
+fn a_group_gets_new_schemata_and_says_what_it_had() {
+    let tree = Tree::new("update");
+    let group = planned("{}").group;
+    let lines = |text: &str| vec![text.to_owned()];
+    let error = limit(tree.root(), &group, &lines("L3:0=7")).unwrap_err();
+    assert!(error.to_string().contains("is gone"), "{error}");
+    tree.fill("web", "    L3:0=3\n    MB:0=20\n");
+    let former = limit(tree.root(), &group, &lines("L3:0=ffffffff;1=ffffffff")).unwrap();
+    assert_eq!(former, ["L3:0=3", "MB:0=20"]);
+    assert!(
+        tree.text("web/schemata")
+            .starts_with("L3:0=ffffffff;1=ffffffff\n")
+    );
+    assert!(limit(None, &group, &former).is_err());
+    // Whoever comes next finds the tree unlocked.
+    assert!(
+        lock::exclusive(tree.root().unwrap().0.as_fd(), Duration::ZERO).unwrap() == Lock::Taken
+    );
+    tree.empty("web");
 }

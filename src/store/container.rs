@@ -60,7 +60,7 @@ impl Container {
         file::remove(&self.gate_path()).context("remove the start gate")
     }
 
-    /// config.json, as it was at create.
+    /// config.json, as it was at create, with the limits of later updates.
     pub fn config(&self) -> Result<Vec<u8>> {
         let path = self.directory.join(CONFIG);
         file::read(&path)
@@ -74,6 +74,13 @@ impl Container {
                 })
             })
             .with_context(|| format!("read the configuration of container {}", self.id()))
+    }
+
+    /// Replaces what [`Container::config`] returns.
+    pub fn save_config(&self, config: &[u8], _lock: &Lock) -> Result<()> {
+        let path = self.directory.join(CONFIG);
+        file::replace(&path, &self.directory.join(TEMPORARY), config)
+            .with_context(|| format!("keep the configuration of container {}", self.id()))
     }
 
     /// Locks it, waiting until `deadline` has passed, and reads its record again, as it may have changed since.

@@ -5,7 +5,7 @@
 //! <root>/ID/               0700, made by mkdir: whoever makes it owns the id; locked (flock) by whoever changes anything
 //!        ├ intent.json     what was about to be made, written before anything is; never changed
 //!        ├ state.json      what was made, with init; absent until the commit; replaced as a whole
-//!        ├ config.json     the bundle's, as it was at create
+//!        ├ config.json     the bundle's, as it was at create, with the limits of later updates
 //!        ├ seccomp.bpf     the compiled filter, where it has one (filters.rs)
 //!        └ gate            a listening seqpacket socket while the container waits for `start`
 //! <root>/.trash-ID/        a removed container whose files are being unlinked
