@@ -39,6 +39,7 @@ mod scheduling;
 mod seccomp;
 mod snapshot;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod update;
 mod userns;

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+//! systemd as the driver of cgroups: what it is told, what it is asked, and what becomes of the container when it says
+//! nothing. All but the last of these need a systemd, and `CORTEN_CGROUP_DRIVER=systemd`.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+use corten_integration::{Container, Driver, Trial, trial};
+use serde_json::{Value, json};
+
+/// Whether systemd makes the cgroups here.
+fn is_driver() -> bool {
+    let is_driver = Driver::current() == Driver::Systemd;
+    if !is_driver {
+        eprintln!("the driver of cgroups is not systemd: nothing to test");
+    }
+    is_driver
+}
+
+/// Properties of the container's scope, as `systemctl show` prints them.
+fn properties(c: &Container<'_>, names: &[&str]) -> Vec<String> {
+    let out = Command::new("systemctl")
+        .args(["show", &format!("t-{}.scope", c.id)])
+        .args(names.iter().map(|name| format!("--property={name}")))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn limited<'t>(t: &'t Trial, resources: Value) -> Container<'t> {
+    t.container()
+        .with("/linux/resources", resources)
+        .probe("print up + pause")
+        .done()
+}
+
+#[test]
+fn systemd_knows_the_limits() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        let c = limited(
+            t,
+            json!({
+                "memory": {"limit": 67108864, "reservation": 33554432, "swap": 134217728},
+                "cpu": {"quota": 50000, "period": 100000, "shares": 512, "cpus": "0", "mems": "0"},
+                "pids": {"limit": 77}, "blockIO": {"weight": 100},
+                "unified": {"memory.high": "50331648", "memory.min": "1048576"},
+            }),
+        );
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let names = [
+            "AllowedCPUs",
+            "AllowedMemoryNodes",
+            "CPUQuotaPerSecUSec",
+            "MemoryHigh",
+            "MemoryLow",
+            "MemoryMax",
+            "MemoryMin",
+            "MemorySwapMax",
+            "TasksMax",
+            "Delegate",
+            "Slice",
+        ];
+        let slice = format!("Slice={}.slice", t.prefix.replace('-', "_"));
+        assert_eq!(
+            properties(&c, &names),
+            [
+                "AllowedCPUs=0",
+                "AllowedMemoryNodes=0",
+                "CPUQuotaPerSecUSec=500ms",
+                "Delegate=yes",
+                "MemoryHigh=50331648",
+                "MemoryLow=33554432",
+                "MemoryMax=67108864",
+                "MemoryMin=1048576",
+                "MemorySwapMax=67108864",
+                &slice,
+                "TasksMax=77",
+            ]
+        );
+        c.end();
+    });
+}
+
+#[test]
+fn a_reload_of_systemd_changes_nothing() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        let c = t
+            .container()
+            .capabilities(&["CAP_MKNOD"])
+            .with(
+                "/linux/resources",
+                json!({
+                    "memory": {"limit": 67108864}, "pids": {"limit": 2},
+                    "cpu": {"quota": 50000, "period": 100000, "burst": 1000, "cpus": "0"},
+                    "devices": [{"allow": false, "access": "rwm"}],
+                }),
+            )
+            .probe("print up + pause")
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let files = [
+            "memory.max",
+            "pids.max",
+            "cpu.max",
+            "cpu.max.burst",
+            "cpuset.cpus",
+        ];
+        let read = || files.map(|file| c.cgroup_file("cpu", file));
+        let denied = || {
+            let out = c.exec("mknod /dev/probe c 10 235").ok();
+            assert_eq!(out.seen("mknod")["errno"], "EPERM");
+        };
+        let before = read();
+        denied();
+        for call in [&["daemon-reload"][..], &["daemon-reexec"][..]] {
+            assert!(
+                Command::new("systemctl")
+                    .args(call)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            assert_eq!(read(), before, "{call:?}");
+            denied();
+        }
+        c.end();
+    });
+}
+
+#[test]
+fn annotations_set_properties() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        let c = t
+            .container()
+            .with(
+                "/annotations",
+                json!({
+                    "org.systemd.property.TimeoutStopUSec": "uint64 7000000",
+                    "org.systemd.property.CollectMode": "'inactive'",
+                    "org.systemd.property.RuntimeMaxSec": "uint64 1000",
+                }),
+            )
+            .probe("print up + pause")
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        assert_eq!(
+            properties(&c, &["TimeoutStopUSec", "CollectMode", "RuntimeMaxUSec"]),
+            [
+                "CollectMode=inactive",
+                "RuntimeMaxUSec=16min 40s",
+                "TimeoutStopUSec=7s"
+            ]
+        );
+        c.end();
+    });
+}
+
+#[test]
+fn annotations_that_reach_for_the_host_are_refused() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        for (name, text) in [
+            ("ExecStopPost", "'x'"),
+            ("TimeoutStopUSec", "'x'"),
+            ("Slice", "'-.slice'"),
+        ] {
+            let key = format!("org.systemd.property.{name}");
+            let c = t
+                .container()
+                .edit(|spec| spec["annotations"] = json!({&key: text}))
+                .probe("exit 0")
+                .done();
+            let error = c.create().fails();
+            if t.is_corten() {
+                assert!(error.contains(&format!("/annotations/{key}")), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn nested_slices_come_and_go() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        let slice = t.prefix.replace('-', "_");
+        let c = t.container();
+        let id = format!("{}-nested", t.prefix);
+        let c = c
+            .id(&id)
+            .with(
+                "/linux/cgroupsPath",
+                json!(format!("{slice}-in-deep.slice::{id}")),
+            )
+            .probe("print up + pause")
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let text = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+        let wanted =
+            format!("0::/{slice}.slice/{slice}-in.slice/{slice}-in-deep.slice/{id}.scope\n");
+        assert_eq!(text, wanted);
+        // That the slices go is the census' to say.
+        c.end();
+    });
+}
+
+#[test]
+fn a_name_can_be_used_again_at_once() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        let c = limited(t, json!({}));
+        for _ in 0..5 {
+            let out = c.run_detached();
+            c.says(&out, "up");
+            c.delete_force().ok();
+        }
+    });
+}
+
+#[test]
+fn a_unit_of_the_same_name_is_not_taken() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        let first = limited(t, json!({}));
+        let out = first.run_detached();
+        first.says(&out, "up");
+        let second = t
+            .container()
+            .with("/linux/cgroupsPath", json!(t.cgroups_path(&first.id)))
+            .probe("exit 0")
+            .done();
+        second.create().fails();
+        assert_eq!(first.status(), "running");
+        first.end();
+    });
+}
+
+#[test]
+fn one_call_makes_the_scope_and_none_is_needed_later() {
+    trial(|t| {
+        if !is_driver() {
+            return;
+        }
+        let c = limited(t, json!({"pids": {"limit": 100}}));
+        let traced = |verb: &[&str]| {
+            let log = t.dir.join("strace");
+            t.program("/usr/bin/strace".as_ref())
+                .args([
+                    "-f",
+                    "-s",
+                    "8192",
+                    "-e",
+                    "trace=openat,openat2,write,connect,sendto,clone3",
+                    "-o",
+                ])
+                .arg(&log)
+                .arg(&t.runtime.path)
+                .arg("--root")
+                .arg(t.state_root())
+                .args(Driver::current().flags())
+                .args(verb)
+                .arg(&c.id)
+                .end()
+                .ok();
+            fs::read_to_string(log).unwrap()
+        };
+        let bundle = c.bundle.display().to_string();
+        let create = traced(&["create", "--bundle", &bundle]);
+        assert_eq!(create.matches("StartTransientUnit").count(), 1);
+        assert_eq!(create.matches("system_bus_socket").count(), 1);
+        assert!(create.contains("CLONE_INTO_CGROUP"));
+        assert!(!create.contains("cgroup.procs"), "a PID was written");
+        for verb in [&["start"][..], &["state"], &["delete", "--force"]] {
+            let log = traced(verb);
+            assert!(!log.contains("system_bus_socket"), "{verb:?} asks systemd");
+        }
+    });
+}
+
+/// A broker that takes connections and never answers, as a stopped one does.
+#[test]
+fn a_bus_that_never_answers_ends_create() {
+    trial(|t| {
+        if !t.is_corten() {
+            // runc and crun know no such variable, or wait for ever.
+            return;
+        }
+        let path = t.dir.join("bus");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let c = t
+            .container()
+            .without("/linux/cgroupsPath")
+            .probe("exit 0")
+            .done();
+        let error = t
+            .program(&t.runtime.path)
+            .arg("--root")
+            .arg(t.state_root())
+            .args(["--systemd-cgroup", "create", "--bundle"])
+            .arg(&c.bundle)
+            .arg(&c.id)
+            .env(
+                "DBUS_SYSTEM_BUS_ADDRESS",
+                format!("unix:path={}", path.display()),
+            )
+            .end()
+            .fails();
+        assert!(
+            error.contains("wait for D-Bus to answer: timed out"),
+            "{error}"
+        );
+        assert!(error.contains("systemctl status dbus"), "{error}");
+    });
+}
+
+#[test]
+fn no_bus_is_said() {
+    trial(|t| {
+        if !t.is_corten() {
+            return;
+        }
+        let c = t
+            .container()
+            .without("/linux/cgroupsPath")
+            .probe("exit 0")
+            .done();
+        let error = t
+            .program(&t.runtime.path)
+            .arg("--root")
+            .arg(t.state_root())
+            .args(["--systemd-cgroup", "create", "--bundle"])
+            .arg(&c.bundle)
+            .arg(&c.id)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
+            .end()
+            .fails();
+        assert!(
+            error.contains("connect to D-Bus at unix:path=/nonexistent/bus"),
+            "{error}"
+        );
+        assert!(error.contains("use the cgroupfs driver"), "{error}");
+    });
+}
