@@ -127,3 +127,156 @@ fn exec_is_refused_in_the_same_way() {
         c.end();
     });
 }
+
+/// A profile of AppArmor in the kernel, for as long as this lives.
+struct Profile(String);
+
+impl Profile {
+    /// One that allows everything but to read `/data/secret`.
+    fn load(t: &Trial) -> Self {
+        let name = format!("{}-profile", t.prefix);
+        let text = format!(
+            "profile {name} flags=(attach_disconnected,mediate_deleted) {{\n file,\n capability,\n network,\n mount,\n umount,\n \
+             pivot_root,\n signal,\n ptrace,\n unix,\n deny /data/secret rwklx,\n}}\n"
+        );
+        let file = t.file("profile", &text);
+        let parser = t.program("/usr/sbin/apparmor_parser".as_ref());
+        parser
+            .args(["--replace", "--skip-cache"])
+            .arg(file)
+            .end()
+            .ok();
+        Self(name)
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        fs::write("/sys/kernel/security/apparmor/.remove", &self.0).unwrap();
+    }
+}
+
+#[test]
+fn an_apparmor_profile_confines_init_and_exec() {
+    trial(|t| {
+        if !is_active("AppArmor") {
+            eprintln!("AppArmor is not active here: nothing to test");
+            return;
+        }
+        let profile = Profile::load(t);
+        let steps =
+            "read /proc/self/attr/apparmor/current + open /data/secret r + open /data/plain r";
+        let c = t
+            .container()
+            .file("data/secret", "x", 0o666)
+            .file("data/plain", "x", 0o666)
+            .with("/process/apparmorProfile", json!(profile.0))
+            .probe(&format!("{steps} + print up + pause"))
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let confined = json!(format!("{} (enforce)", profile.0));
+        let exec = c.exec(steps).ok();
+        let named = c
+            .exec_call(&["--apparmor", &profile.0], &["/probe"])
+            .args(steps.split_whitespace())
+            .end()
+            .ok();
+        for text in [out.output(), exec.stdout, named.stdout] {
+            let seen = |step| corten_integration::find(&text, step).unwrap();
+            let label = &seen("read")["/proc/self/attr/apparmor/current"];
+            assert_eq!(label.as_str().map(str::trim), confined.as_str(), "{text}");
+        }
+        let opened: Vec<_> = ["secret", "plain"]
+            .iter()
+            .map(|file| c.exec(&format!("open /data/{file} r")).ok().seen("open"))
+            .collect();
+        assert_eq!(opened[0]["errno"], "EACCES");
+        assert_eq!(opened[1], Value::Null);
+        let other = c.exec_call(
+            &["--apparmor", "unconfined"],
+            &["/probe", "read", "/proc/self/attr/apparmor/current"],
+        );
+        // A profile without a rule for it keeps its processes from leaving it.
+        let other = other.end();
+        assert!(!other.stdout.contains("unconfined"), "{}", other.stdout);
+        c.end();
+    });
+}
+
+#[test]
+fn a_profile_that_is_not_loaded_is_refused() {
+    trial(|t| {
+        if !is_active("AppArmor") {
+            eprintln!("AppArmor is not active here: nothing to test");
+            return;
+        }
+        let c = t
+            .container()
+            .with("/process/apparmorProfile", json!("corten-is-nowhere"))
+            .probe("print never")
+            .done();
+        let out = c.run();
+        assert_eq!(out.stdout, "");
+        let error = out.fails();
+        if t.is_corten() {
+            assert!(error.contains("/process/apparmorProfile"), "{error}");
+        }
+    });
+}
+
+/// A context of the loaded policy: the type that Debian's has for containers, or that of whoever runs the tests.
+fn context(class: &str) -> String {
+    let valid = |context: &str| fs::write("/sys/fs/selinux/context", context).is_ok();
+    let wanted = match class {
+        "process" => [
+            "system_u:system_r:container_t:s0:c1,c2",
+            "unconfined_u:unconfined_r:unconfined_t:s0",
+        ],
+        _ => [
+            "system_u:object_r:container_file_t:s0:c1,c2",
+            "system_u:object_r:tmp_t:s0",
+        ],
+    };
+    wanted
+        .into_iter()
+        .find(|context| valid(context))
+        .expect("a context that the policy has")
+        .to_owned()
+}
+
+#[test]
+fn selinux_labels_reach_the_process_and_the_mounts() {
+    trial(|t| {
+        if !is_active("SELinux") {
+            eprintln!("SELinux is not active here: nothing to test");
+            return;
+        }
+        let (process, file) = (context("process"), context("file"));
+        let steps = "read /proc/self/attr/current + mounts";
+        let c = t
+            .container()
+            .with("/process/selinuxLabel", json!(process))
+            .with("/linux/mountLabel", json!(file))
+            .mount("/data", "tmpfs", "tmpfs", &["size=64k"])
+            .probe(&format!("{steps} + print up + pause"))
+            .done();
+        let out = c.run_detached();
+        c.says(&out, "up");
+        for text in [out.output(), c.exec(steps).ok().stdout] {
+            let seen = |step| corten_integration::find(&text, step).unwrap();
+            let label = seen("read")["/proc/self/attr/current"]
+                .as_str()
+                .unwrap_or_default()
+                .trim_matches(['\0', '\n'])
+                .to_owned();
+            assert_eq!(label, process);
+            let mounts = seen("mounts");
+            let data = mounts.as_array().unwrap().iter();
+            let data = data.rev().find(|mount| mount["point"] == "/data").unwrap();
+            let options = data["super"].as_str().unwrap();
+            assert!(options.contains(&file), "{options}");
+        }
+        c.end();
+    });
+}
