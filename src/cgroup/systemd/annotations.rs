@@ -9,7 +9,7 @@ use super::value::{Property, Value};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "org.systemd.property.";
-const MICROSECONDS: f64 = 1e6;
+const MICROSECONDS: u64 = 1_000_000;
 
 /// What a value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +96,19 @@ fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// A number of seconds, as systemd's microseconds.
+/// A number of seconds, as systemd's microseconds; digits behind them don't count.
 fn seconds(text: &str) -> Option<Value> {
     let (_, number) = typed(text);
-    let seconds: f64 = number.parse().ok()?;
-    let microseconds = seconds * MICROSECONDS;
-    (0.0..1e18)
-        .contains(&microseconds)
-        .then_some(Value::Number(microseconds as u64))
+    let (whole, rest) = number.split_once('.').unwrap_or((number, "0"));
+    let are_digits =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !are_digits(whole) || !are_digits(rest) {
+        return None;
+    }
+    let millionths: String = rest.chars().chain("000000".chars()).take(6).collect();
+    let whole: u64 = whole.parse().ok()?;
+    let whole = whole.checked_mul(MICROSECONDS)?;
+    Some(Value::Number(whole.checked_add(millionths.parse().ok()?)?))
 }
 
 fn value(wanted: Type, text: &str) -> Option<Value> {
@@ -260,6 +265,8 @@ mod tests {
             ("TimeoutStopUSec", "-1", "is not a Number"),
             ("TimeoutStopUSec", "'5'", "is not a Number"),
             ("TimeoutStopSec", "-1", "is not a"),
+            ("TimeoutStopSec", "1.", "is not a"),
+            ("TimeoutStopSec", "99999999999999", "is not a"),
             ("CollectMode", "inactive", "is not a Text"),
             ("CollectMode", "'a' 'b'", "is not a Text"),
             ("CollectMode", "'a", "is not a Text"),
