@@ -89,7 +89,25 @@ fn enable_below(level: &Path, needs: &[Need<'_>]) -> Result<()> {
         .map(|need| format!("+{}", need.controller))
         .collect();
     let path = level.join("cgroup.subtree_control");
-    write_at(fs::CWD, &path, &names.join(" ")).map_err(|error| explain(error, level, first.pointer))
+    // "No internal processes": only the root and what has no processes gives controllers to its children. The kernel
+    // refuses only some of them; after the others (cpu, pids …) it is the children that can't have processes.
+    let written = match has_processes(level)? {
+        true => Err(corten_sys::Error::new("write", "", Errno::BUSY)),
+        false => write_at(fs::CWD, &path, &names.join(" ")),
+    };
+    written.map_err(|error| explain(error, level, first.pointer))
+}
+
+/// Whether `level`, if it isn't the root, has processes of its own or is a part of others' (threaded: EOPNOTSUPP).
+fn has_processes(level: &Path) -> Result<bool> {
+    if !level.join("cgroup.type").exists() {
+        return Ok(false);
+    }
+    match read_at(fs::CWD, &level.join("cgroup.procs")) {
+        Ok(text) => Ok(!text.is_empty()),
+        Err(error) if error.errno() == Errno::OPNOTSUPP => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn explain(error: corten_sys::Error, level: &Path, pointer: &str) -> Error {
@@ -101,7 +119,6 @@ fn explain(error: corten_sys::Error, level: &Path, pointer: &str) -> Error {
         ))
         .at(pointer);
     if is_busy {
-        // "No internal processes": only a cgroup without processes may give controllers to its children.
         return error.remedy(format!(
             "{} has processes of its own; choose a linux.cgroupsPath below a cgroup that has none",
             level.display()

@@ -14,6 +14,7 @@ pub mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use corten_sys::Errno;
 use corten_sys::fs::{self, Procfs};
 use corten_sys::mount::{self, Reach};
 use corten_sys::process::{self, ChildOf, Cloned};
@@ -86,8 +87,8 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         Way::Hop => process::Namespaces::empty(),
     };
     let cloned = process::clone(create, Some(resources.cgroup), ChildOf::Caller)
-        .context("clone the container's init")
-        .remedy(REMEDY)?;
+        .map_err(explain)
+        .context("clone the container's init")?;
     let Cloned::Parent { pid, pidfd } = cloned else {
         drop(channel);
         child::run_init(child::Setup {
@@ -124,6 +125,23 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
 /// clone3 is refused for want of privileges, or by a filter of an engine around us, which looks alike.
 const REMEDY: &str = "corten needs Linux 5.14, the privileges to make these namespaces, and no seccomp filter around it that denies clone3";
 
+/// What clone3 says of the cgroup, and otherwise [`REMEDY`].
+fn explain(error: corten_sys::Error) -> Error {
+    let remedy = match error.errno() {
+        // Below a cgroup with processes that has given threaded controllers (cpu, pids …) to its children.
+        Errno::OPNOTSUPP => {
+            "its cgroup takes no processes (cgroup.type says \"domain invalid\"): one above it has some of its own; choose another \
+             linux.cgroupsPath"
+        }
+        Errno::BUSY => "its cgroup takes no processes: it has given controllers to its children",
+        Errno::AGAIN => {
+            "there are too many processes: pids.max of a cgroup above is reached, or a limit of the host"
+        }
+        _ => REMEDY,
+    };
+    Error::from(error).remedy(remedy)
+}
+
 /// Clones a further process into the container of `init`, and brings it to the point where only the user's program is
 /// missing. Nobody may look into this process from here on, as its clone appears inside the container.
 ///
@@ -151,8 +169,8 @@ pub fn join(
         Some(resources.cgroup),
         ChildOf::Caller,
     )
-    .context("clone a process into the container")
-    .remedy(REMEDY)?;
+    .map_err(explain)
+    .context("clone a process into the container")?;
     let Cloned::Parent { pid, pidfd } = cloned else {
         drop((channel, back));
         child::run_join(child::JoinSetup {
