@@ -70,7 +70,9 @@ fn a_quota_throttles() {
         if !has_controllers(&["cpu"]) {
             return;
         }
-        let c = running(with(t, &json!({"cpu": {"quota": 2000}})).probe("print up + spin"));
+        // Enough for a start in a virtual machine, and less than one that spins would have.
+        let quota = json!({"cpu": {"quota": 20_000}});
+        let c = running(with(t, &quota).probe("print up + spin"));
         eventually("a throttled container", || {
             (count(&c, "cpu", "cpu.stat", "cpu.stat", "nr_throttled") > 0).then_some(())
         });
@@ -105,8 +107,13 @@ fn weights_are_felt() {
             json!({"idle": 1, "cpus": "0"}),
         ] {
             let heavy = json!({"cpu": {"shares": 2048, "cpus": "0"}});
-            let heavy = running(with(t, &heavy).probe("print up + spin"));
-            let other = running(with(t, &json!({ "cpu": light })).probe("print up + spin"));
+            // Both are there before either spins: beside one that does, the light one would take minutes to start.
+            let steps = "print up + wait-for /data/go + spin";
+            let heavy = running(with(t, &heavy).probe(steps));
+            let other = running(with(t, &json!({ "cpu": light })).probe(steps));
+            for c in [&heavy, &other] {
+                std::fs::write(c.rootfs().join("data/go"), "").unwrap();
+            }
             let before = [used(&heavy), used(&other)];
             eventually("half a second of processor time", || {
                 (used(&heavy) > before[0] + 500_000).then_some(())

@@ -84,31 +84,34 @@ fn exec_follows_init_into_a_cgroup_of_its_own() {
     });
 }
 
+/// All of it, or itself in a cgroup below: with nsdelegate the top of a namespace is not the container's to freeze.
 #[test]
 fn a_container_that_froze_itself_is_ended() {
     trial(|t| {
-        for force in [true, false] {
-            let c = writable(t.container())
-                .probe(&format!(
-                    "print up + write {}/cgroup.freeze 1 + exit 0",
-                    inside()
-                ))
-                .done();
-            let out = c.run_detached();
-            c.says(&out, "up");
-            let events = dir(t, &c).join("cgroup.events");
-            eventually("a frozen container", || {
-                fs::read_to_string(&events)
-                    .unwrap()
-                    .contains("frozen 1")
-                    .then_some(())
-            });
-            if force {
-                c.delete_force().ok();
-            } else {
-                c.end();
+        for below in [true, false] {
+            for force in [true, false] {
+                let draft = writable(t.container());
+                let (draft, steps, sub) = if below {
+                    let steps = "mkdir TOP/sub + write TOP/sub/cgroup.procs 0 + write TOP/sub/cgroup.freeze 1";
+                    (draft, steps, "sub")
+                } else {
+                    let draft = draft.without_namespace("cgroup");
+                    (draft, "write TOP/cgroup.freeze 1", ".")
+                };
+                let steps = steps.replace("TOP", inside());
+                let c = running(draft.probe(&format!("print up + {steps} + exit 0")));
+                let events = dir(t, &c).join(sub).join("cgroup.events");
+                eventually("a frozen container", || {
+                    let events = fs::read_to_string(&events).unwrap_or_default();
+                    events.contains("frozen 1").then_some(())
+                });
+                if force {
+                    c.delete_force().ok();
+                } else {
+                    c.end();
+                }
+                gone(t, &c);
             }
-            gone(t, &c);
         }
     });
 }
@@ -210,10 +213,10 @@ fn a_bomb_of_thousands_is_ended() {
             };
             let c = draft.done();
             c.run_detached();
-            // Full, or as full as the machine lets it become.
+            // It goes on growing while it is ended.
             eventually("a big bomb", || {
                 let now: u32 = c.cgroup_file("pids", "pids.current").parse().unwrap();
-                (now >= most.min(300)).then_some(())
+                (now >= most.min(20)).then_some(())
             });
             c.delete_force().ok();
             gone(t, &c);

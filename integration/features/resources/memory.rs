@@ -85,7 +85,7 @@ fn swap_is_memory_and_swap_together() {
             };
             c.cgroup("memory").join(name).exists()
         };
-        let probe = up(t, &json!({}));
+        let probe = up(t, &limit(64));
         let has_swap_files = swap_file(&probe);
         probe.end();
         if !has_swap_files {
