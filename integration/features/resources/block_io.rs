@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use super::{file, shows, up, v1, with};
 
 /// A loop device over a file of the trial, with the one scheduler that knows weights.
-struct Disk {
+pub(super) struct Disk {
     path: PathBuf,
     major: u32,
     minor: u32,
 }
 
 impl Disk {
-    const BYTES: u64 = 8 << 20;
+    pub(super) const BYTES: u64 = 8 << 20;
 
     /// `None`, with a word on stderr, where the host has no loop devices.
-    fn make(t: &Trial) -> Option<Self> {
+    pub(super) fn make(t: &Trial) -> Option<Self> {
         let image = t.file("disk", "");
         let made = fs::OpenOptions::new().write(true).open(&image);
         made.and_then(|file| file.set_len(Self::BYTES)).unwrap();
@@ -57,12 +57,12 @@ impl Disk {
     }
 
     /// An entry of one of the lists of `linux.resources.blockIO`.
-    fn entry(&self, key: &str, value: u64) -> Value {
+    pub(super) fn entry(&self, key: &str, value: u64) -> Value {
         json!([{"major": self.major, "minor": self.minor, key: value}])
     }
 
     /// The disk as /dev/disk of the container, which may write to it.
-    fn inside<'t>(&self, draft: Draft<'t>) -> Draft<'t> {
+    pub(super) fn inside<'t>(&self, draft: Draft<'t>) -> Draft<'t> {
         let node =
             json!({"path": "/dev/disk", "type": "b", "major": self.major, "minor": self.minor});
         let rule = json!({"allow": true, "type": "b", "major": self.major, "minor": self.minor, "access": "rw"});
@@ -72,7 +72,7 @@ impl Disk {
     }
 
     /// The bytes that the container has written to the disk, as the kernel counts them.
-    fn written(&self, c: &Container<'_>) -> u64 {
+    pub(super) fn written(&self, c: &Container<'_>) -> u64 {
         let text = file(c, "blkio", "blkio.throttle.io_service_bytes", "io.stat");
         let mut words = text
             .lines()
@@ -100,7 +100,7 @@ impl Drop for Disk {
     }
 }
 
-fn has_block_io() -> bool {
+pub(super) fn has_block_io() -> bool {
     v1("blkio") || has_controllers(&["io"])
 }
 

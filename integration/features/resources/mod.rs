@@ -8,6 +8,7 @@ mod cgroup;
 mod cpu;
 mod hugetlb;
 mod life;
+mod live;
 mod memory;
 mod network;
 mod pids;
