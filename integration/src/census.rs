@@ -137,6 +137,9 @@ impl Census {
     /// Ends and removes all that [`findings`](Self::findings) would name, so that one failure stays one failure.
     pub fn sweep(&self) {
         for _ in 0..50 {
+            if Self::residue(&self.prefix).is_empty() {
+                break;
+            }
             for dir in cgroups(&self.prefix) {
                 // Best effort throughout: what can't be swept was reported before.
                 let _ = fs::write(dir.join("cgroup.kill"), "1");
@@ -150,9 +153,6 @@ impl Census {
             }
             for dir in cgroups(&self.prefix) {
                 let _ = fs::remove_dir(dir);
-            }
-            if cgroups(&self.prefix).is_empty() && processes(&self.prefix).is_empty() {
-                break;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
@@ -205,12 +205,23 @@ fn entries(dir: &Path) -> Vec<String> {
 /// Processes that bear the prefix, and are not the test process itself.
 pub fn processes(prefix: &str) -> Vec<(i32, String)> {
     let own = std::process::id();
+    let kernel = kernel_threads();
     let pids = entries(Path::new("/proc"))
         .into_iter()
         .filter_map(|name| name.parse::<i32>().ok());
-    pids.filter(|pid| pid.cast_unsigned() != own)
+    pids.filter(|pid| pid.cast_unsigned() != own && !kernel.contains(pid))
         .filter_map(|pid| Some((pid, bearer(pid, prefix)?)))
         .collect()
+}
+
+/// The kernel's own threads, in one read: most of a machine's processes, and never a container's. None where the
+/// process table is a container's.
+fn kernel_threads() -> BTreeSet<i32> {
+    if fs::read("/proc/2/comm").is_ok_and(|name| name == b"kthreadd\n") {
+        let children = fs::read_to_string("/proc/2/task/2/children").unwrap_or_default();
+        return children.split(' ').flat_map(str::parse).collect();
+    }
+    BTreeSet::new()
 }
 
 /// What the process is, if it bears the prefix. One that vanishes while being looked at is none.
@@ -219,6 +230,9 @@ fn bearer(pid: i32, prefix: &str) -> Option<String> {
         let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\0', " ")
     };
+    let found = ["cmdline", "cgroup", "environ"]
+        .into_iter()
+        .find(|name| read(name).contains(prefix))?;
     let status = read("status");
     let field = |key: &str| {
         status
@@ -228,19 +242,16 @@ fn bearer(pid: i32, prefix: &str) -> Option<String> {
             .trim()
             .to_owned()
     };
+    if status.is_empty() {
+        return None;
+    }
     // The dead who wait for the machine's init to reap them are no longer the runtime's.
     if field("State:").starts_with('Z') && field("PPid:") == "1" {
         return None;
     }
-    let cmdline = read("cmdline");
-    let where_from = [
-        ("command line", &cmdline),
-        ("cgroup", &read("cgroup")),
-        ("environment", &read("environ")),
-    ];
-    let (source, _) = where_from.iter().find(|(_, text)| text.contains(prefix))?;
     Some(format!(
-        "[{cmdline}] {} (known by its {source})",
+        "[{}] {} (known by its {found})",
+        read("cmdline"),
         field("State:")
     ))
 }

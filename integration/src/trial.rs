@@ -114,7 +114,9 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
         findings = census.findings(&trial.state_root());
     }
     findings.extend(trial.sentinel.changes());
-    census.sweep();
+    if !findings.is_empty() {
+        census.sweep();
+    }
     census::remove_parents(&trial.cgroup_parent());
     let clean = result.is_ok() && findings.is_empty();
     if clean || std::env::var_os("CORTEN_KEEP").is_none() {

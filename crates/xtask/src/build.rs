@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -35,20 +35,11 @@ pub fn binaries() -> Result<Vec<PathBuf>> {
         "corten-xtask",
         "--bins",
     ]);
-    report::command(command::shown(&build));
-    build.arg("--message-format=json-render-diagnostics");
-    let output = build
-        .stderr(Stdio::inherit())
-        .output()
-        .context(|| "run cargo build".into())?;
-    if !output.status.success() {
-        return Err(Failure::new(format!("cargo build: {}", output.status)));
-    }
-    let messages = String::from_utf8(output.stdout).context(|| "read cargo's messages".into())?;
+    let programs = made(&mut build)?;
     let dist = workspace::dist()?;
     fs::create_dir_all(&dist).context(|| format!("make {}", dist.display()))?;
     let mut placed = Vec::new();
-    for built in executables(&messages)? {
+    for built in programs {
         let name = built
             .file_name()
             .ok_or_else(|| Failure::new(format!("{} has no name", built.display())))?;
@@ -58,6 +49,20 @@ pub fn binaries() -> Result<Vec<PathBuf>> {
     }
     placed.sort();
     Ok(placed)
+}
+
+/// Has cargo build, and says what programs came out.
+pub fn made(cargo: &mut Command) -> Result<Vec<PathBuf>> {
+    report::command(command::shown(cargo));
+    cargo.arg("--message-format=json-render-diagnostics");
+    let output = cargo
+        .stderr(Stdio::inherit())
+        .output()
+        .context(|| "run cargo".into())?;
+    if !output.status.success() {
+        return Err(Failure::new(format!("cargo: {}", output.status)));
+    }
+    executables(&String::from_utf8(output.stdout).context(|| "read cargo's messages".into())?)
 }
 
 /// The programs that cargo says it made.

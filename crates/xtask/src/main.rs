@@ -64,11 +64,8 @@ enum Verb {
     Oracle,
     /// Writes the table of system call numbers anew, from a kernel's source
     Syscalls(syscalls::Options),
-    /// Virtual machines with systemd and pure cgroup v2
-    Vm {
-        #[command(subcommand)]
-        verb: vm::Verb,
-    },
+    /// The integration suite in a virtual machine with systemd and pure cgroup v2, or a machine to work in
+    Vm(vm::Options),
     /// Fuzzes what reads other people's text, under libFuzzer, with a nightly toolchain
     Fuzz(fuzz::Options),
 }
@@ -86,7 +83,7 @@ fn main() -> ExitCode {
 /// Carries out a verb, and says with what status to exit.
 fn run(verb: Verb) -> Result<u8> {
     match verb {
-        Verb::Vm { verb } => return vm::run(&verb),
+        Verb::Vm(options) => return vm::run(&options),
         Verb::Demo => demo::run(),
         Verb::Build => build::run(),
         Verb::Check => check::run(),
@@ -99,4 +96,26 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Fuzz(options) => fuzz::run(&options),
     }?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Options as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_suite_and_a_verb_on_machines_are_told_apart() {
+        let parsed = |line: &str| Options::try_parse_from(line.split(' ')).is_ok();
+        assert!(parsed("xtask vm"));
+        assert!(parsed(
+            "xtask vm --driver systemd --user rootless cgroups:: mounts::"
+        ));
+        assert!(parsed("xtask vm up --name a --kernel 6.1"));
+        assert!(parsed("xtask vm in --name a -- ls -l"));
+        assert!(!parsed("xtask vm put here"));
+    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Waiting for processes and pipes, each wait with an end.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
@@ -13,13 +13,22 @@ use crate::failure::{Context, Failure, Result};
 
 /// Waits until `fd` has something to say: data, an end, or, for a pidfd, that its process has ended.
 pub fn readable(fd: impl AsFd, deadline: Instant) -> Result<()> {
+    either(&fd, &fd, deadline).map(|_| ())
+}
+
+/// The same of two; says whether the first one has something.
+pub fn either(first: impl AsFd, second: impl AsFd, deadline: Instant) -> Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout =
             Timespec::try_from(left).context(|| "turn a deadline into a timeout".into())?;
-        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+        let mut fds = [
+            PollFd::new(&first, PollFlags::IN),
+            PollFd::new(&second, PollFlags::IN),
+        ];
+        match poll(&mut fds, Some(&timeout)) {
             Ok(0) => return Err(Failure::new("it took too long")),
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(!fds[0].revents().is_empty()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context(|| "poll".into()),
         }
@@ -28,8 +37,7 @@ pub fn readable(fd: impl AsFd, deadline: Instant) -> Result<()> {
 
 /// Waits for a child of ours; one that takes longer than `patience` is killed, and that is a failure.
 pub fn child(child: &mut Child, patience: Duration) -> Result<ExitStatus> {
-    let pid = pid(child.id())?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).context(|| "pidfd_open".into())?;
+    let pidfd = of(child)?;
     if let Err(failure) = readable(&pidfd, Instant::now() + patience) {
         child.kill().context(|| "kill it".into())?;
         child.wait().context(|| "wait for it".into())?;
@@ -38,8 +46,13 @@ pub fn child(child: &mut Child, patience: Duration) -> Result<ExitStatus> {
     child.wait().context(|| "wait for it".into())
 }
 
+/// A descriptor of a child of ours, readable when it has ended.
+pub fn of(child: &Child) -> Result<OwnedFd> {
+    pidfd_open(pid(child.id())?, PidfdFlags::empty()).context(|| "pidfd_open".into())
+}
+
 /// Somebody else's process, named in a pid file, held so that its number can't be reused under us.
-pub struct Process(std::os::fd::OwnedFd);
+pub struct Process(OwnedFd);
 
 impl Process {
     /// The process that a runtime's pid file names.

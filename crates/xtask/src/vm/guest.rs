@@ -87,6 +87,11 @@ impl Guest {
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
     }
 
+    /// Runs a command as root and hands back its stdout.
+    pub fn said(&self, words: &[String]) -> Result<String> {
+        command::captured(self.ssh(User::Root, &["-T"]).arg(line(words)))
+    }
+
     /// Copies `paths` but the last into the directory that the last one names.
     pub fn put(&self, paths: &[PathBuf]) -> Result<()> {
         let Some((to, from)) = paths.split_last() else {

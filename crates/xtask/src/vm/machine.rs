@@ -3,9 +3,10 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Context, Failure, Result};
@@ -16,6 +17,18 @@ use crate::{command, report, wait};
 
 /// How long a guest may take to boot: a minute on an idle machine, much longer beside a build.
 const BOOT: Duration = Duration::from_secs(600);
+
+/// How long a machine lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Life {
+    /// Until somebody ends it
+    Own,
+    /// No longer than this process, however that ends
+    Ours,
+}
+
+/// What machines are called that live no longer than the process of this number.
+pub const OURS: &str = "suite-";
 
 /// The directory of the machine `name`.
 pub fn directory(name: &str) -> Result<PathBuf> {
@@ -36,8 +49,9 @@ pub fn monitor(directory: &Path) -> Result<Option<Monitor>> {
 }
 
 /// Boots a machine in the background.
-pub fn up(name: &str, hardware: &Hardware) -> Result<()> {
+pub fn up(name: &str, hardware: &Hardware, life: Life) -> Result<()> {
     let directory = directory(name)?;
+    sweep(&directory)?;
     let _lock = cache::lock(&directory.with_added_extension("lock"))?;
     if monitor(&directory)?.is_some() {
         return Err(Failure::new(format!(
@@ -52,7 +66,7 @@ pub fn up(name: &str, hardware: &Hardware) -> Result<()> {
         read(&kernel.join("release"))?.trim(),
         directory.join("console").display()
     ));
-    let booted = boot(&directory, &kernel, hardware);
+    let booted = boot(&directory, &kernel, hardware, life);
     if booted.is_err() {
         // What went wrong first is worth more than what its undoing finds.
         end(&directory)
@@ -92,14 +106,47 @@ fn prepare(directory: &Path, image: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes what those machines left whose process was killed.
+fn sweep(own: &Path) -> Result<()> {
+    let all = own.parent().unwrap_or(own);
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_ours = entry.file_name().to_string_lossy().starts_with(OURS);
+        if !is_ours || !path.is_dir() || monitor(&path)?.is_some() {
+            continue;
+        }
+        let lock = path.with_added_extension("lock");
+        let file = File::create(&lock).context(|| format!("make {}", lock.display()))?;
+        // Whoever holds it is about to boot.
+        if file.try_lock().is_ok() {
+            fs::remove_dir_all(&path).context(|| format!("remove {}", path.display()))?;
+            fs::remove_file(&lock).context(|| format!("remove {}", lock.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Starts QEMU and waits for the guest's word and for the way in.
-fn boot(directory: &Path, kernel: &Path, hardware: &Hardware) -> Result<()> {
+fn boot(directory: &Path, kernel: &Path, hardware: &Hardware, life: Life) -> Result<()> {
     let deadline = Instant::now() + BOOT;
     let ready = UnixListener::bind(directory.join("ready")).context(|| "bind a socket".into())?;
-    command::captured(qemu(directory, kernel, hardware).arg("-daemonize"))?;
-    let said = guests_word(&ready, deadline);
+    let mut qemu = qemu(directory, kernel, hardware);
+    let said = match life {
+        Life::Own => {
+            command::captured(qemu.arg("-daemonize"))?;
+            guests_word(&ready, &ready, deadline)
+        }
+        Life::Ours => {
+            let ended = wait::of(
+                &dies_with_us(&qemu)
+                    .spawn()
+                    .context(|| "run setpriv".into())?,
+            )?;
+            guests_word(&ready, &ended, deadline)
+        }
+    };
     if let Err(failure) = said {
-        let console = read(&directory.join("console"))?;
+        let console = read(&directory.join("console")).unwrap_or_default();
         let lines: Vec<&str> = console.lines().collect();
         let last = lines[lines.len().saturating_sub(20)..].join("\n");
         return Err(failure).context(|| format!("boot; the console's last words:\n{last}\n"));
@@ -112,9 +159,21 @@ fn boot(directory: &Path, kernel: &Path, hardware: &Hardware) -> Result<()> {
     Guest::at(directory)?.connect()
 }
 
-/// Waits for the line that the guest writes when it is up.
-fn guests_word(ready: &UnixListener, deadline: Instant) -> Result<()> {
-    wait::readable(ready, deadline)?;
+/// The same command, killed by the kernel when we end.
+fn dies_with_us(command: &Command) -> Command {
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--pdeathsig", "KILL", "--"]);
+    setpriv.arg(command.get_program()).args(command.get_args());
+    setpriv.current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
+    setpriv.stdin(Stdio::null());
+    setpriv
+}
+
+/// Waits for the line that the guest writes when it is up, or for QEMU's end.
+fn guests_word(ready: &UnixListener, ended: impl AsFd, deadline: Instant) -> Result<()> {
+    if !wait::either(ready, ended, deadline)? {
+        return Err(Failure::new("QEMU ended"));
+    }
     let (mut line, _) = ready.accept().context(|| "accept".into())?;
     wait::readable(&line, deadline)?;
     let mut bytes = [0; 16];

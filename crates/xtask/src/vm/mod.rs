@@ -2,12 +2,14 @@
 //! `cargo xtask vm`: a Debian with systemd, pure cgroup v2 and every controller, under QEMU, for what this machine
 //! cannot show. Runs as the person who typed it; nothing but packages to install asks for root.
 //!
-//! `cache` makes disk and kernels once, `machine` starts and ends QEMU, `guest` is the way in.
+//! `cache` makes disk and kernels once, `machine` starts and ends QEMU, `guest` is the way in, `suite` is what all of it is
+//! for: the integration suite, in a machine of its own.
 
 mod cache;
 mod guest;
 mod machine;
 mod monitor;
+mod suite;
 
 use std::path::PathBuf;
 
@@ -15,7 +17,18 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::Result;
 use crate::vm::guest::Guest;
+use crate::vm::machine::Life;
 use crate::{packages, report};
+
+/// The suite, or a verb on virtual machines.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Options {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    suite: suite::Run,
+}
 
 /// A verb on virtual machines.
 #[derive(Subcommand)]
@@ -122,11 +135,15 @@ impl User {
 }
 
 /// Carries out a verb. The status is that of the command in the guest, 0 where there was none.
-pub fn run(verb: &Verb) -> Result<u8> {
+pub fn run(options: &Options) -> Result<u8> {
+    let Some(verb) = &options.verb else {
+        packages::ensure(packages::VM)?;
+        return suite::run(&options.suite);
+    };
     match verb {
         Verb::Up { name, hardware } => {
             packages::ensure(packages::VM)?;
-            machine::up(&name.name, hardware)?;
+            machine::up(&name.name, hardware, Life::Own)?;
             report::line(format!(
                 "up; go on with: cargo xtask vm in --name {} -- COMMAND",
                 name.name
