@@ -14,6 +14,7 @@ mod cgroups;
 mod check;
 mod devices;
 mod escapes;
+mod events;
 mod exec;
 mod faults;
 mod fds;

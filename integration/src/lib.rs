@@ -39,7 +39,7 @@ mod sentinel;
 mod trial;
 
 pub use agent::Agent;
-pub use call::{Call, Outcome, Running, find};
+pub use call::{Call, Outcome, Running, await_exit, find};
 pub use census::Census;
 pub use cgroups::{Hierarchy, has_controllers, hierarchies};
 pub use console::{Console, Terminal};

@@ -13,6 +13,7 @@
 //! control.rs      an existing cgroup: kill, freeze, processes, waits on cgroup.events
 //! remove.rs       depth-first removal
 //! update.rs       new limits for a cgroup in use, or the former ones; verify.rs reads limits back
+//! stats.rs        what has been used; oom.rs hears of a want of memory
 //! hybrid.rs       v1 directories and joins
 //! systemd/        a scope of systemd's, asked for over D-Bus, whose cgroup it is
 //! ```
@@ -25,8 +26,10 @@ mod controllers;
 mod create;
 pub mod devices;
 mod hybrid;
+mod oom;
 mod remove;
 pub mod resources;
+pub mod stats;
 pub mod systemd;
 mod update;
 mod verify;
@@ -34,6 +37,7 @@ mod verify;
 pub use attach::DeviceControl;
 pub use control::Cgroup;
 pub use create::Reservation;
+pub use oom::OomWatch;
 pub use remove::{end, end_intended, remove};
 
 pub use crate::plan::cgroup_paths::{Paths, Place};

@@ -6,7 +6,9 @@
 
 use std::cell::OnceCell;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
+use super::duration::duration;
 use super::typed::Words;
 use super::update::UpdateArgs;
 use super::user::{self, User};
@@ -23,6 +25,8 @@ pub enum Verb {
     Create(CreateArgs),
     /// Remove one.
     Delete(DeleteArgs),
+    /// Print what it uses, and when it is out of memory.
+    Events(EventsArgs),
     /// Run another program in one.
     Exec(Box<ExecArgs>),
     /// Print what is implemented.
@@ -254,6 +258,15 @@ pub enum ListArgs {
     Json,
 }
 
+/// `events`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsArgs {
+    /// Whose.
+    pub id: ContainerId,
+    /// The time between two lines of usage; none is for one line alone.
+    pub interval: Option<Duration>,
+}
+
 /// `ps`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PsArgs {
@@ -364,6 +377,7 @@ impl Verb {
                 id: id()?,
                 force: words.on("force"),
             }),
+            "events" => Self::Events(events(words)?),
             "exec" => Self::Exec(Box::new(exec(words, caller, strict)?)),
             "features" => Self::Features,
             "kill" => Self::Kill(KillArgs {
@@ -555,6 +569,20 @@ fn exec_command(args: Vec<String>, words: &Words) -> Result<ExecProcess> {
         apparmor: owned("apparmor")?,
         process_label: owned("process-label")?,
         no_new_privs: words.on("no-new-privs"),
+    })
+}
+
+fn events(words: &Words) -> Result<EventsArgs> {
+    let text = words.needed("interval")?;
+    let interval = duration(text)
+        .ok_or_else(|| unknown("duration", text, "a number and a unit, like 5s or 500ms"))?;
+    if interval.is_zero() {
+        let text = "duration interval must be greater than 0";
+        return Err(Error::new(Kind::Invalid, text));
+    }
+    Ok(EventsArgs {
+        id: ContainerId::new(words.needed("ID")?)?,
+        interval: (!words.on("stats")).then_some(interval),
     })
 }
 

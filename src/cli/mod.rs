@@ -7,6 +7,7 @@
 //! know the types of `meant` and the log.
 
 mod dashes;
+mod duration;
 pub mod json;
 pub mod meant;
 pub mod report;
@@ -30,7 +31,7 @@ use crate::error::{Error, Kind, Result};
 pub const SPEC_VERSION: &str = "1.3.0";
 
 /// runc's verbs that this build lacks.
-const LATER: [&str; 3] = ["checkpoint", "events", "restore"];
+const LATER: [&str; 2] = ["checkpoint", "restore"];
 
 /// What the caller wants.
 #[derive(Debug)]

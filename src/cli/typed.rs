@@ -227,6 +227,17 @@ const EXEC: &[Flag] = &[
     word("COMMAND", Count::Rest, "The program and its arguments"),
 ];
 
+const EVENTS: &[Flag] = &[
+    option(
+        "interval",
+        "DURATION",
+        "Time between two lines of usage, like 500ms or 1m30s",
+    )
+    .default("5s"),
+    switch("stats", "Print one line of usage, and that is all"),
+    ID,
+];
+
 const CHECK: &[Flag] = &[
     option("bundle", "DIR", "The bundle's directory").letter('b'),
     option("format", "FORMAT", "text or json")
@@ -400,6 +411,11 @@ pub const VERBS: &[Verb] = &[
         "delete",
         DELETE,
         "Remove a stopped container and all that it held",
+    ),
+    verb(
+        "events",
+        EVENTS,
+        "Print what a container uses, and when it is out of memory, as lines of JSON",
     ),
     verb("exec", EXEC, "Run another program in a running container"),
     verb("features", &[], "Print what is implemented, as JSON"),

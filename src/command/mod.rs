@@ -6,6 +6,7 @@
 mod check;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod filter;
@@ -53,6 +54,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Exec(args) => return exec::exec(&store, &args, log),
         Verb::Pause(id) => pause::pause(&store, &id)?,
         Verb::Resume(id) => pause::resume(&store, &id)?,
+        Verb::Events(args) => events::events(&store, &args, log)?,
         Verb::Update(args) => update::update(&store, &args, log)?,
         Verb::Ps(args) => report::print(&ps::ps(&store, &args)?)?,
         Verb::Features => report::print(&features::features())?,
@@ -70,6 +72,7 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         Verb::Exec(args) => Some(args.preserve_fds),
         Verb::Check(_)
         | Verb::Delete(_)
+        | Verb::Events(_)
         | Verb::Features
         | Verb::Kill(_)
         | Verb::List(_)

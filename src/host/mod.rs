@@ -5,5 +5,7 @@
 mod cgroups;
 pub mod kernel;
 pub mod lsm;
+mod net;
 
 pub use cgroups::{Layout, Membership, V1, cgroups, membership, own_membership};
+pub use net::{Interface, interfaces};

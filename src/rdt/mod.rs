@@ -11,6 +11,7 @@
 //! join nobody else who keeps to it takes the group away.
 
 mod schemata;
+mod stats;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -22,6 +23,7 @@ use corten_sys::{Errno, cgroup_fs};
 
 use crate::error::{Context, Error, Kind, Result};
 pub use crate::plan::rdt::{Group, Rdt};
+pub use stats::{Stats, stats};
 
 /// Where every distribution mounts it; the mount table is not read.
 const ROOT: &str = "/sys/fs/resctrl";

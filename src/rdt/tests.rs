@@ -271,3 +271,50 @@ fn a_group_gets_new_schemata_and_says_what_it_had() {
     );
     tree.empty("web");
 }
+
+#[test]
+fn stats_tell_of_what_the_machine_has() {
+    let tree = Tree::new("stats");
+    let put = |path: &str, text: &str| {
+        let path = tree.0.join(path);
+        create_dir_all(path.parent().unwrap()).unwrap();
+        write(path, text).unwrap();
+    };
+    let group = planned(r#"{"enableMonitoring": true}"#).group;
+    let shown = |root| serde_json::to_value(stats(root, &group).unwrap()).unwrap();
+    assert_eq!(shown(None), serde_json::json!({}));
+    for (name, number) in [
+        ("cbm_mask", "fff"),
+        ("min_cbm_bits", "2"),
+        ("num_closids", "16"),
+    ] {
+        put(&format!("info/L3/{name}"), &format!("{number}\n"));
+    }
+    put("schemata", "    MB:0=100;1=100\n    L3:0=fff;1=fff\n");
+    put("web/schemata", "    MB:0=100;1=100\n    L3:0=3;1=3\n");
+    put(
+        "info/L3_MON/mon_features",
+        "llc_occupancy\nmbm_total_bytes\nmbm_local_bytes\n",
+    );
+    for (cache, occupancy, total, local) in
+        [("01", "7", "70", "Unavailable"), ("00", "5", "50", "40")]
+    {
+        let file = |name: &str| format!("web/mon_groups/web/mon_data/mon_L3_{cache}/{name}");
+        put(&file("llc_occupancy"), occupancy);
+        put(&file("mbm_total_bytes"), total);
+        put(&file("mbm_local_bytes"), local);
+    }
+    assert_eq!(
+        shown(tree.root()),
+        serde_json::json!({
+            "l3_cache_info": {"cbm_mask": "fff", "min_cbm_bits": 2, "num_closids": 16},
+            "l3_cache_schema_root": "L3:0=fff;1=fff",
+            "l3_cache_schema": "L3:0=3;1=3",
+            "mbm_stats": [
+                {"mbm_total_bytes": 50, "mbm_local_bytes": 40},
+                {"mbm_total_bytes": 70, "mbm_local_bytes": 0},
+            ],
+            "cmt_stats": [{"llc_occupancy": 5}, {"llc_occupancy": 7}],
+        })
+    );
+}

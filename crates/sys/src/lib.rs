@@ -15,6 +15,7 @@ pub use error::{Call, Errno, Error, Result, describe};
 pub mod batch;
 pub mod bpf;
 pub mod cgroup_fs;
+pub mod event;
 pub mod fs;
 pub mod lock;
 pub mod mount;

@@ -202,6 +202,8 @@ pub enum Interest {
     Read,
     /// Room to write, or nobody who would read.
     Write,
+    /// Another content than when it was last read, of a file of a cgroup.
+    Change,
 }
 
 /// Waits until one of `wanted` is ready, and says which are; none when `limit` is over first.
@@ -216,6 +218,7 @@ pub fn wait_any(
             let flags = match interest {
                 Interest::Read => PollFlags::IN,
                 Interest::Write => PollFlags::OUT,
+                Interest::Change => PollFlags::PRI,
             };
             PollFd::from_borrowed_fd(*fd, flags)
         })

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a container has used, under runc's names and in its units: `events` prints this as it is. Times are nanoseconds,
+//! sizes are bytes. What a host does not count is zero or left out, as runc has it.
+//!
+//! `unified.rs` reads the files of cgroup v2, `v1.rs` those of controllers that the host keeps on v1, `parse.rs` takes
+//! their text apart. Pressure is read from the container's v2 cgroup on every host.
+
+mod parse;
+mod unified;
+mod v1;
+
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use corten_sys::Errno;
+use corten_sys::fs;
+use serde::Serialize;
+
+use super::Cgroup;
+use super::control::read_at;
+use crate::error::{Context, Result};
+use parse::Pressure;
+pub(super) use parse::of_key;
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Time of processors.
+    pub cpu: Cpu,
+    /// Which processors and memory nodes.
+    pub cpuset: CpuSet,
+    /// Memory.
+    pub memory: Memory,
+    /// Tasks.
+    pub pids: Pids,
+    /// Block devices.
+    pub blkio: Blkio,
+    /// Huge pages, by size.
+    pub hugetlb: BTreeMap<String, Hugetlb>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Time of processors.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Cpu {
+    usage: CpuUsage,
+    throttling: Throttling,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Pressure>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct CpuUsage {
+    #[serde(skip_serializing_if = "is_zero")]
+    total: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    percpu: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    percpu_kernel: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    percpu_user: Vec<u64>,
+    kernel: u64,
+    user: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Throttling {
+    #[serde(skip_serializing_if = "is_zero")]
+    periods: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    throttled_periods: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    throttled_time: u64,
+}
+
+/// Which processors and memory nodes; only cgroup v1 tells.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CpuSet {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cpus: Vec<u32>,
+    cpu_exclusive: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mems: Vec<u32>,
+    mem_hardwall: u64,
+    mem_exclusive: u64,
+    memory_migrate: u64,
+    memory_spread_page: u64,
+    memory_spread_slab: u64,
+    memory_pressure: u64,
+    sched_load_balance: u64,
+    sched_relax_domain_level: i64,
+}
+
+/// Memory.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Memory {
+    #[serde(skip_serializing_if = "is_zero")]
+    cache: u64,
+    usage: Amount,
+    /// Memory and swap together, as v1 counts them.
+    swap: Amount,
+    kernel: Amount,
+    #[serde(rename = "kernelTCP")]
+    kernel_tcp: Amount,
+    /// memory.stat.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    raw: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Pressure>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Amount {
+    /// No limit is the greatest number there is.
+    limit: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    max: u64,
+    failcnt: u64,
+}
+
+/// Tasks.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pids {
+    #[serde(skip_serializing_if = "is_zero")]
+    current: u64,
+    /// 0 is no limit.
+    #[serde(skip_serializing_if = "is_zero")]
+    limit: u64,
+}
+
+/// Block devices.
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blkio {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_service_bytes_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_serviced_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_queue_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_service_time_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_wait_time_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_merged_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    io_time_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sectors_recursive: Vec<Io>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    psi: Option<Pressure>,
+}
+
+/// One count of one device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Io {
+    #[serde(skip_serializing_if = "is_zero")]
+    major: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    minor: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    op: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    value: u64,
+}
+
+/// Huge pages of one size.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Hugetlb {
+    #[serde(skip_serializing_if = "is_zero")]
+    usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    max: u64,
+    failcnt: u64,
+}
+
+/// A directory of a cgroup whose files may be missing.
+enum Dir<'a> {
+    Unified(BorrowedFd<'a>),
+    V1(PathBuf),
+}
+
+impl Dir<'_> {
+    /// The text of `file`; empty where the host has none, or does not count what it tells (EOPNOTSUPP).
+    fn text(&self, file: &str) -> Result<String> {
+        let text = match self {
+            Self::Unified(dir) => read_at(*dir, Path::new(file)),
+            Self::V1(path) => read_at(fs::CWD, &path.join(file)),
+        };
+        match text {
+            Err(error)
+                if matches!(
+                    error.errno(),
+                    Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP
+                ) =>
+            {
+                Ok(String::new())
+            }
+            text => text.with_context(|| format!("read {file}")),
+        }
+    }
+
+    /// Its number; 0 where there is none.
+    fn number(&self, file: &str) -> Result<u64> {
+        Ok(parse::number(&self.text(file)?))
+    }
+
+    fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
+        Ok(Pressure::parse(&self.text(file)?))
+    }
+}
+
+impl Cgroup {
+    /// What its processes have used so far.
+    pub fn stats(&self) -> Result<Stats> {
+        let unified = Dir::Unified(self.dir());
+        let v1 = |controller: &str| {
+            let has = |name: &String| name == controller;
+            let mut places = self.paths().v1.iter();
+            let place = places.find(|place| place.controllers.iter().any(has));
+            place.map(|place| Dir::V1(place.path()))
+        };
+        let mut stats = Stats {
+            cpu: match v1("cpuacct") {
+                Some(acct) => v1::cpu(&acct, v1("cpu").as_ref())?,
+                None => unified::cpu(&unified)?,
+            },
+            cpuset: v1("cpuset")
+                .as_ref()
+                .map_or(Ok(CpuSet::default()), v1::cpuset)?,
+            memory: match v1("memory") {
+                Some(dir) => v1::memory(&dir)?,
+                None => unified::memory(&unified)?,
+            },
+            pids: match v1("pids") {
+                Some(dir) => pids(&dir)?,
+                None => pids(&unified)?,
+            },
+            blkio: match v1("blkio") {
+                Some(dir) => v1::blkio(&dir)?,
+                None => unified::blkio(&unified)?,
+            },
+            hugetlb: match v1("hugetlb") {
+                Some(dir) => hugetlb(&dir, v1::hugetlb)?,
+                None => hugetlb(&unified, unified::hugetlb)?,
+            },
+        };
+        stats.cpu.psi = unified.pressure("cpu.pressure")?;
+        stats.memory.psi = unified.pressure("memory.pressure")?;
+        stats.blkio.psi = unified.pressure("io.pressure")?;
+        Ok(stats)
+    }
+}
+
+/// The same on both hierarchies. Without a controller the processes are counted.
+fn pids(dir: &Dir<'_>) -> Result<Pids> {
+    let current = dir.text("pids.current")?;
+    if current.is_empty() {
+        let current = dir.text("cgroup.procs")?.lines().count() as u64;
+        return Ok(Pids { current, limit: 0 });
+    }
+    let limit = dir.number("pids.max")?;
+    Ok(Pids {
+        current: parse::number(&current),
+        limit: if limit == u64::MAX { 0 } else { limit },
+    })
+}
+
+/// Of each size that the host has, by the files of either hierarchy.
+fn hugetlb(
+    dir: &Dir<'_>,
+    read: fn(&Dir<'_>, &str) -> Result<Option<Hugetlb>>,
+) -> Result<BTreeMap<String, Hugetlb>> {
+    let mut found = BTreeMap::new();
+    // A kernel without huge pages has no such directory.
+    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages");
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(size) = name.to_str().and_then(parse::page_size) else {
+            continue;
+        };
+        if let Some(stats) = read(dir, &size)? {
+            found.insert(size, stats);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

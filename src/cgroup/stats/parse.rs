@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The forms in which cgroups tell numbers: alone, by key, by device, as pressure. Pure. What a line of a newer kernel
+//! says beyond them is passed over.
+
+use serde::Serialize;
+
+use super::Io;
+
+/// A file's one number: `max` is the greatest there is, a negative one (v1's -1) is 0, as is what is none.
+pub fn number(text: &str) -> u64 {
+    match text.trim() {
+        "max" => u64::MAX,
+        text => text.parse().unwrap_or(0),
+    }
+}
+
+/// The lines of `key number`.
+pub fn keyed(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.lines().filter_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        Some((key, value.trim().parse().ok()?))
+    })
+}
+
+/// The number of `wanted` in lines of `key number`; 0 if it isn't there.
+pub fn of_key(text: &str, wanted: &str) -> u64 {
+    let mut lines = keyed(text);
+    lines
+        .find(|(key, _)| *key == wanted)
+        .map_or(0, |(_, number)| number)
+}
+
+/// Numbers parted by blanks.
+pub fn numbers(text: &str) -> Vec<u64> {
+    let words = text.split_whitespace();
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// `8:0 Read 4096` or `8:0 4096`, a line each; v1's last line, the sum of all devices, is none of them.
+pub fn by_device(text: &str) -> Vec<Io> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (major, minor) = device(words.next()?)?;
+        let rest: Vec<&str> = words.collect();
+        let (op, value) = match *rest {
+            [value] => ("", value),
+            [op, value] => (op, value),
+            _ => return None,
+        };
+        Some(Io {
+            major,
+            minor,
+            op: op.to_owned(),
+            value: value.parse().ok()?,
+        })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// `8:0`.
+pub fn device(text: &str) -> Option<(u64, u64)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// What files of hugetlb call a size of /sys/kernel/mm/hugepages: `hugepages-2048kB` is `2MB`.
+pub fn page_size(name: &str) -> Option<String> {
+    let kilobytes = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+    let kilobytes: u64 = kilobytes.parse().ok()?;
+    Some(match kilobytes {
+        0 => return None,
+        size if size % (1 << 20) == 0 => format!("{}GB", size >> 20),
+        size if size % (1 << 10) == 0 => format!("{}MB", size >> 10),
+        size => format!("{size}KB"),
+    })
+}
+
+/// How long tasks had to wait (Linux 5.2, `psi` in the kernel's documentation).
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Pressure {
+    some: Waits,
+    full: Waits,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Waits {
+    /// Shares of the last 10, 60 and 300 seconds, in percent.
+    avg10: f64,
+    avg60: f64,
+    avg300: f64,
+    /// Microseconds.
+    total: u64,
+}
+
+impl Pressure {
+    /// `None` where nothing is told.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut pressure = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let waits = match words.next()? {
+                "some" => &mut pressure.some,
+                "full" => &mut pressure.full,
+                _ => continue,
+            };
+            for (key, value) in words.filter_map(|word| word.split_once('=')) {
+                match key {
+                    "avg10" => waits.avg10 = value.parse().ok()?,
+                    "avg60" => waits.avg60 = value.parse().ok()?,
+                    "avg300" => waits.avg300 = value.parse().ok()?,
+                    "total" => waits.total = value.parse().ok()?,
+                    _ => {}
+                }
+            }
+        }
+        (!text.is_empty()).then_some(pressure)
+    }
+}
