@@ -163,12 +163,25 @@ fn every_test_that_is_named_exists() {
     }
 }
 
+#[test]
+fn every_test_that_the_resources_name_exists() {
+    let text = std::fs::read_to_string(root().join("docs/resources.md")).unwrap();
+    let names = text.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = names
+        .filter(|name| name.contains("::") && *name != "resources::life")
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        assert!(is_test(name), "no test {name}");
+    }
+}
+
 fn is_test(name: &str) -> bool {
     let (file, test) = name.rsplit_once("::").unwrap();
     let paths = if file.ends_with(".rs") {
         vec![file.to_owned()]
     } else {
-        let module = format!("integration/features/{file}");
+        let module = format!("integration/features/{}", file.replace("::", "/"));
         vec![format!("{module}.rs"), format!("{module}/mod.rs")]
     };
     let texts = paths
