@@ -138,6 +138,13 @@ pub fn may_execute(path: &Path) -> Result<()> {
         .call("faccessat2", || format!("{path:?}"))
 }
 
+/// Whether this process, with its effective ids, may write what is at `path`: in a directory, make and remove names
+/// (faccessat2(2)). Not on a read-only mount.
+pub fn may_write(path: &Path) -> Result<()> {
+    rustix::fs::accessat(CWD, path, rustix::fs::Access::WRITE_OK, AtFlags::EACCESS)
+        .call("faccessat2", || format!("{path:?}"))
+}
+
 /// The magic number of the file system behind `fd` (statfs(2)).
 pub fn filesystem(fd: BorrowedFd<'_>) -> Result<u32> {
     let found = rustix::fs::fstatfs(fd).call("fstatfs", String::new)?;
@@ -405,6 +412,14 @@ impl Procfs {
         } else {
             Err(Error::new("openat", "\"/proc\" is no procfs", Errno::INVAL))
         }
+    }
+
+    /// The processes that it shows, in no order.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let root = self.file(".", OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let names = list(root.as_fd())?;
+        let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+        Ok(numbers.collect())
     }
 
     /// Opens `path` (`self/attr/exec`, `42/uid_map`, `sys/net/core/somaxconn`) in it.

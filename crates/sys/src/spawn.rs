@@ -5,7 +5,7 @@
 //! caller left open, and knows no process group to kill. Any process of one thread, no privileges.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SeekFrom};
@@ -113,6 +113,50 @@ impl Spawned {
         }
         self.wait(None).map(drop)
     }
+}
+
+/// Where programs are looked for after PATH, which engines leave out.
+const USUAL_DIRS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The program `name` of the host, which this process may execute. SECURITY: never in a relative directory, which may be
+/// anybody's.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut dirs = path.split(':').chain(USUAL_DIRS.split(':'));
+    dirs.find_map(|dir| {
+        let path = Path::new(dir).join(name);
+        (dir.starts_with('/') && fs::may_execute(&path).is_ok()).then_some(path)
+    })
+}
+
+/// Runs the program at `path` with nothing on its standard input, at most `deadline`; how it ended (`None`: it was killed),
+/// and a file with what it said.
+pub fn run(
+    path: &Path,
+    args: &[String],
+    env: &[String],
+    deadline: Duration,
+) -> Result<(Option<Exit>, OwnedFd)> {
+    // A file, not a pipe: it holds whatever is written before anybody reads.
+    let output = memory_file("output", b"")?;
+    let null = fs::open(
+        fs::CWD,
+        Path::new("/dev/null"),
+        fs::OFlags::RDONLY,
+        fs::Mode::empty(),
+    )?;
+    let here = fs::open_dir(Path::new("/"))?;
+    let setting = Setting {
+        stdin: null.as_fd(),
+        output: output.as_fd(),
+        directory: here.as_fd(),
+    };
+    let child = spawn(path, args, env, setting)?;
+    let exit = child.wait(Some(deadline))?;
+    if exit.is_none() {
+        child.kill()?;
+    }
+    Ok((exit, output))
 }
 
 /// A file in memory that holds `bytes`, to be read from its start. Unlike a pipe it never blocks, whatever its length

@@ -170,6 +170,19 @@ pub fn join_file(file: BorrowedFd<'_>, kind: Namespaces) -> Result<()> {
         .call("setns", || format!("{:#x}", kind.bits()))
 }
 
+/// The PID or user namespace that `namespace` was made in (ioctl_ns(2)); EPERM where it is out of the caller's sight.
+pub fn parent_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    // _IO(0xb7, 2), linux/nsfs.h.
+    const NS_GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: this request takes no argument and touches no memory of this process; it answers with a new descriptor.
+    let answer = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT) };
+    if answer < 0 {
+        return Err(Error::last("ioctl", "NS_GET_PARENT"));
+    }
+    // SAFETY: the kernel has just opened it for this process, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(answer) })
+}
+
 /// Gives the calling process new namespaces of its own.
 pub fn unshare(namespaces: Namespaces) -> Result<()> {
     // SAFETY: none of the namespace flags unshares memory or the descriptor table (CLONE_VM, CLONE_FILES), which is

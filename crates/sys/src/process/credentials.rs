@@ -55,6 +55,12 @@ pub fn capabilities() -> Result<(u64, u64)> {
     Ok((sets.permitted.bits(), sets.effective.bits()))
 }
 
+/// Whether this process has CAP_SYS_ADMIN in its own user namespace.
+pub fn is_administrator() -> Result<bool> {
+    const SYS_ADMIN: u64 = 1 << 21;
+    capabilities().map(|(_, effective)| effective & SYS_ADMIN != 0)
+}
+
 /// Holds the effective and permitted sets of this process against these; EPERM where they differ. A capget(2) that a
 /// seccomp filter answers without making it is noticed: what it should have written is not there.
 pub fn expect_capabilities(effective: u64, permitted: u64) -> Result<()> {
