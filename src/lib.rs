@@ -12,7 +12,7 @@
 //!           ├ parent ───────┬──────── store
 //!           │             child       (parent knows only child's two entry points)
 //!           ├ check
-//!           ├ cgroup · rdt  hooks     protocol   limits
+//!           ├ cgroup · rdt  hooks     protocol   limits · source
 //!           ├ plan
 //!           ├ bundle · host
 //!           ├ seccomp
@@ -37,4 +37,5 @@ pub mod protocol;
 pub mod rdt;
 pub mod seccomp;
 pub mod sort;
+pub mod source;
 pub mod store;

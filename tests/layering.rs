@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("protocol", &["error"]),
     ("plan", &["bundle", "error", "host", "seccomp", "sort"]),
     ("limits", &["bundle", "error", "plan"]),
+    ("source", &["error", "plan"]),
     ("hooks", &["bundle", "error", "plan"]),
     ("cgroup", &["bundle", "error", "host", "plan"]),
     (
@@ -26,11 +27,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("rdt", &["error", "plan"]),
     ("store", &["cgroup", "error", "rdt", "sort"]),
-    ("child", &["error", "hooks", "limits", "plan", "protocol"]),
+    (
+        "child",
+        &["error", "hooks", "limits", "plan", "protocol", "source"],
+    ),
     (
         "parent",
         &[
-            "bundle", "child", "error", "hooks", "limits", "plan", "protocol", "seccomp",
+            "bundle", "child", "error", "hooks", "limits", "plan", "protocol", "seccomp", "source",
         ],
     ),
     ("cli", &["error", "store"]),

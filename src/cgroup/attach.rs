@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts the device program on a cgroup and looks whether it is there.
 //!
-//! In a user namespace other than the initial one the kernel lets nobody load such programs. There, and only there, a
-//! container runs without its device rules: the kernel itself refuses to make device nodes in such a namespace
+//! In a user namespace other than the initial one the kernel lets nobody load such programs, and a user without
+//! capabilities can make containers in user namespaces alone. There, and only there, a container runs without its device
+//! rules: the kernel itself refuses to make device nodes in such a namespace
 //! (mknod(2), EPERM) and to open them on file systems that were mounted in it, and those devices that were bound in are
 //! the ones that config.json names. The caller is told, and says so in its log. A lack of privilege in the initial
 //! namespace is an error.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use corten_sys::fs::Procfs;
-use corten_sys::{Errno, bpf};
+use corten_sys::{Errno, bpf, process};
 
 use super::Cgroup;
 use super::devices::{Program, compile};
 use super::resources::DeviceRule;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::host;
 
 /// What holds a container to its device rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(super) fn attach(cgroup: &Cgroup, rules: &[DeviceRule], state: State) -> Res
     };
     let program = match bpf::load_device_program(&program, c"corten_devices") {
         Ok(program) => program,
-        Err(error) if error.errno() == Errno::PERM && in_user_namespace()? => {
+        Err(error) if error.errno() == Errno::PERM && is_confined()? => {
             return Ok(DeviceControl::UserNamespace);
         }
         Err(error) => return Err(explain(error)),
@@ -120,35 +121,12 @@ fn explain(error: corten_sys::Error) -> Error {
     Error::from(error).remedy(remedy)
 }
 
-/// Whether the runtime is in a user namespace that maps only a part of the ids: the initial one maps all of them.
-fn in_user_namespace() -> Result<bool> {
-    let proc = Procfs::open()?;
-    let file = proc.own_file("uid_map", corten_sys::fs::OFlags::RDONLY)?;
-    let map = corten_sys::fs::read_to_end(file.as_fd(), 1 << 16)
-        .context("read the runtime's own id map")?;
-    Ok(!maps_all_ids(&String::from_utf8_lossy(&map)))
+/// Whether the kernel itself keeps the container from devices, since the runtime has no rights over them to give.
+pub(super) fn is_confined() -> Result<bool> {
+    Ok(process::capabilities()? == (0, 0) || host::in_user_namespace()?)
 }
 
-fn maps_all_ids(map: &str) -> bool {
-    let fields: Vec<&str> = map.split_whitespace().collect();
-    fields == ["0", "0", "4294967295"]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_the_initial_user_namespace() {
-        let cases = [
-            ("         0          0 4294967295\n", true),
-            ("         0     100000      65536\n", false),
-            ("         0          0       1000\n", false),
-            ("0 0 1000\n1000 1000 4294966295\n", false),
-            ("", false),
-        ];
-        for (map, initial) in cases {
-            assert_eq!(maps_all_ids(map), initial, "{map:?}");
-        }
-    }
+/// Whether `rules` allow everything.
+pub(super) fn allow_all(rules: &[DeviceRule]) -> bool {
+    matches!(compile(rules), Program::Everything)
 }

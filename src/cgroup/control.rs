@@ -14,6 +14,10 @@ use super::Paths;
 use super::remove::Walk;
 use crate::error::{Context, Error, Kind, Result};
 
+/// How a container gets a cgroup.
+pub(super) const NO_CGROUP: &str = "make the container as root, with --systemd-cgroup, or from within a cgroup that is \
+                                    delegated to you, and without --cgroup-manager disabled";
+
 /// A list of processes is cut off here: a container of more than a million processes is a fork bomb, and its `cgroup.kill`
 /// needs no list.
 const LONGEST_LIST: usize = 16 << 20;
@@ -30,8 +34,13 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Opens the cgroup at `paths`, or `None` where it is gone.
+    /// Opens the cgroup at `paths`, or `None` where it is gone. That there never was one is an error: what needs it
+    /// can't be done.
     pub fn open(paths: &Paths) -> Result<Option<Self>> {
+        if paths.is_none() {
+            let text = "the container has no cgroup of its own";
+            return Err(Error::new(Kind::Unsupported, text).remedy(NO_CGROUP));
+        }
         let path = paths.unified.path();
         match open_dir(fs::CWD, &path) {
             Ok(dir) => Self::checked(paths.clone(), dir).map(Some),
@@ -43,6 +52,9 @@ impl Cgroup {
     /// Opens the cgroup at `paths` if the start of this very container has made it its own; `None` where it is gone or
     /// somebody else's.
     pub fn open_marked(paths: &Paths) -> Result<Option<Self>> {
+        if paths.is_none() {
+            return Ok(None);
+        }
         let Some(cgroup) = Self::open(paths)? else {
             return Ok(None);
         };

@@ -11,6 +11,7 @@
 //! controllers.rs  the v2 controllers that the settings need
 //! devices.rs      device rules → eBPF; attach.rs puts the program on the cgroup
 //! control.rs      an existing cgroup: kill, freeze, processes, waits on cgroup.events
+//! delegation.rs   what a caller who is not root may do
 //! remove.rs       depth-first removal
 //! update.rs       new limits for a cgroup in use, or the former ones; verify.rs reads limits back
 //! stats.rs        what has been used; oom.rs hears of a want of memory
@@ -24,6 +25,7 @@ mod attach;
 mod control;
 mod controllers;
 mod create;
+pub mod delegation;
 pub mod devices;
 mod hybrid;
 mod oom;
@@ -40,7 +42,7 @@ pub use create::Reservation;
 pub use oom::OomWatch;
 pub use remove::{end, end_intended, remove};
 
-pub use crate::plan::cgroup_paths::{Paths, Place};
+pub use crate::plan::cgroup_paths::{Entry, Paths, Place};
 pub use controllers::{Need, needs};
 
 #[cfg(test)]

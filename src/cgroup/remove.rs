@@ -22,6 +22,9 @@ const UNEXPLAINED_TRIES: u32 = 64;
 /// Kills whatever is in the container's cgroup and removes it on every hierarchy, until `deadline`. Nothing to do is
 /// success. One system call per hierarchy where nothing is left in it.
 pub fn end(paths: &Paths, deadline: Instant) -> Result<()> {
+    if paths.is_none() {
+        return Ok(());
+    }
     if paths.scope.is_none() {
         let is_gone = match cgroup_fs::remove_dir(fs::CWD, &paths.unified.path()) {
             Ok(()) => true,
@@ -44,6 +47,9 @@ pub fn end(paths: &Paths, deadline: Instant) -> Result<()> {
 /// The same for a container of which only the intent is on record: whoever made it was killed, perhaps before it found out
 /// that somebody else's processes are in the cgroup. Those are left alone, and so is what holds them.
 pub fn end_intended(paths: &Paths, deadline: Instant) -> Result<()> {
+    if paths.is_none() {
+        return Ok(());
+    }
     if Cgroup::open_marked(paths)?.is_some() {
         return end(paths, deadline);
     }

@@ -20,10 +20,11 @@ use corten_sys::fs::Procfs;
 use crate::bundle::finding::{Finding, Report, Unknown};
 use crate::bundle::spec::{Linux, Spec};
 use crate::bundle::{Bundle, validate};
-use crate::cgroup::Paths;
 use crate::cgroup::resources::Resources;
+use crate::cgroup::{Entry, Paths};
 use crate::error::Result;
 use crate::host;
+use crate::plan::namespaces::Caller;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
 
@@ -291,6 +292,8 @@ fn ask(bundle: &Bundle, report: &mut Report) {
         preserved: 0,
         env: Vec::new(),
         cgroup: paths,
+        entry: Entry::Cloned,
+        caller: Caller::Host,
         filter: None,
     };
     let plan = match Plan::new(bundle, options) {

@@ -18,6 +18,11 @@ use crate::plan::mounts::Mount;
 /// Mounts it at `target`.
 pub fn mount(plan: &Plan, wanted: &Mount, target: BorrowedFd<'_>, batch: &Batch) -> Result<()> {
     let paths = &plan.cgroup;
+    if paths.is_none() {
+        let view = batch.hold(callers(plan, wanted, batch)?);
+        mount::attach(view.as_fd(), target)?;
+        return propagate(wanted, view.as_fd());
+    }
     if paths.v1.is_empty() {
         let view = batch.hold(hierarchy(plan, wanted, &paths.unified, batch)?);
         apply_recursive(wanted, view.as_fd())?;
@@ -45,6 +50,18 @@ pub fn mount(plan: &Plan, wanted: &Mount, target: BorrowedFd<'_>, batch: &Batch)
     }
     apply_recursive(wanted, holder.as_fd())?;
     propagate(wanted, holder.as_fd())
+}
+
+/// What a container without a cgroup of its own sees: in a cgroup namespace the caller's, read-only, or it could end or
+/// freeze its caller; otherwise nothing, since nothing there is its own (CVE-2023-25809).
+fn callers(plan: &Plan, wanted: &Mount, batch: &Batch) -> Result<OwnedFd> {
+    let is_cgroup = plan.namespaces.has_cgroup();
+    let context = FsContext::open(if is_cgroup { "cgroup2" } else { "tmpfs" })?;
+    context.string("source", "cgroup")?;
+    context.create()?;
+    let view = context.mount(wanted.attr.set | Attr::RDONLY)?;
+    batch.hold(context.into_fd());
+    Ok(view)
 }
 
 fn propagate(wanted: &Mount, view: BorrowedFd<'_>) -> Result<()> {

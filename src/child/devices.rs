@@ -55,7 +55,13 @@ fn make_one<'a>(
         _ => parent.insert((dir, batch.hold(root.make_dir(dir)?))).1,
     };
     match making {
-        Making::Node => make_node(device, opened.as_fd(), name),
+        Making::Node => match make_node(device, opened.as_fd(), name) {
+            // The runtime itself is in a user namespace, or has no CAP_MKNOD.
+            Err(error) if error.errno() == Some(Errno::PERM) => {
+                bind_node(device, opened.as_fd(), name)
+            }
+            made => made,
+        },
         // A FIFO is nobody's device: making one is always allowed.
         Making::Bind if device.kind == FileType::Fifo => make_node(device, opened.as_fd(), name),
         Making::Bind => bind_node(device, opened.as_fd(), name),

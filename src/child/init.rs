@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::batch::Batch;
+use corten_sys::mount::{self, Reach};
 use corten_sys::process::{self, Namespaces as Kinds, OpenFiles};
 use corten_sys::{fs, net, signal};
 
@@ -19,6 +20,7 @@ use crate::hooks::{self, Point};
 use crate::limits;
 use crate::plan::{Keyring, Plan};
 use crate::protocol::{ChildEnd, Handover, Progress, Step, ToChild, ToParent, out_of_order};
+use crate::source;
 
 /// What init starts with: the plan, and what the runtime opened for it.
 #[derive(Debug)]
@@ -29,8 +31,9 @@ pub struct Setup<'a> {
     pub channel: ChildEnd,
     /// Where the runtime sees how far it got.
     pub progress: &'a Progress,
-    /// A detached copy of the rootfs' tree. The current directory is the rootfs itself.
-    pub tree: OwnedFd,
+    /// A detached copy of the rootfs' tree, unless the runtime may make none: then init does that, and opens the bind
+    /// sources, too. The current directory is the rootfs itself.
+    pub tree: Option<OwnedFd>,
     /// Bind sources opened by the runtime, by index in config.json.
     pub sources: Vec<Option<OwnedFd>>,
     /// What the limit of open files was before the runtime raised it for those.
@@ -41,8 +44,8 @@ pub struct Setup<'a> {
     pub console: Option<OwnedFd>,
     /// The start gate; without one init goes on as soon as it is released.
     pub gate: Option<OwnedFd>,
-    /// The user namespace to join before init itself is cloned.
-    pub hop: Option<OwnedFd>,
+    /// What to join, in order, before init itself is cloned.
+    pub hop: Vec<(Kinds, OwnedFd)>,
     /// Where the runtime looks for the seccomp listener, if there is one.
     pub handover: Option<&'a Handover>,
 }
@@ -87,8 +90,9 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
         handover,
     } = setup;
     let channel = &*reply.insert(channel);
-    if let Some(user) = hop {
-        hop::take(plan, &user, channel)?;
+    if !hop.is_empty() {
+        join(plan, hop)?;
+        hop::step_aside(plan.namespaces.create.without(Kinds::TIME), channel)?;
     }
 
     progress.begin(Step::Wait);
@@ -104,6 +108,12 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
 
     progress.begin(Step::JoinNamespaces);
     join(plan, joins)?;
+
+    progress.begin(Step::Sources);
+    let (tree, sources) = match tree {
+        Some(tree) => (tree, sources),
+        None => open_sources(plan)?,
+    };
 
     progress.begin(Step::BecomeRoot);
     if plan.namespaces.has_user() {
@@ -320,6 +330,21 @@ fn join(plan: &Plan, joins: Vec<(Kinds, OwnedFd)>) -> Result<()> {
             .at(|| wanted.map_or_else(String::new, |w| w.pointer.clone()))?;
     }
     Ok(())
+}
+
+/// The rootfs' tree, and the bind sources by index in config.json, opened with the caller's ids.
+fn open_sources(plan: &Plan) -> Result<(OwnedFd, Vec<Option<OwnedFd>>)> {
+    let tree = mount::clone_tree(fs::CWD, Path::new("."), Reach::Recursive)
+        .context("copy the rootfs' mount")?;
+    let mut sources = Vec::new();
+    sources.resize_with(plan.mounts.len(), || None);
+    for (wanted, path, reach, link) in plan.sources_to_open() {
+        let opened = source::open(path, reach, link, plan.rootfs.host_propagation)
+            .with_context(|| format!("mount {}", wanted.target.display()))
+            .at(|| wanted.pointer())?;
+        sources[wanted.index] = Some(opened);
+    }
+    Ok((tree, sources))
 }
 
 /// Root of the user namespace, so that what is made from here on belongs to it.

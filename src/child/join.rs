@@ -8,10 +8,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use corten_sys::process::Namespaces as Kinds;
 use corten_sys::{fs, process, signal};
 
 use super::paths::RootFd;
-use super::{credentials, exec, filter, init, kernel, scheduling, terminal};
+use super::{credentials, exec, filter, hop, init, kernel, scheduling, terminal};
 use crate::error::{Context, Error, Result};
 use crate::limits;
 use crate::plan::join::JoinPlan;
@@ -63,6 +64,10 @@ fn prepare(
     console: Option<OwnedFd>,
 ) -> Result<process::Program> {
     let wanted = &plan.process;
+    if !plan.hop.is_empty() {
+        process::join(init.as_fd(), plan.hop).context("join the container's PID namespace")?;
+        hop::step_aside(Kinds::empty(), channel)?;
+    }
     progress.begin(Step::Wait);
     process::die_with_parent(true)?;
     match channel.wait()? {
@@ -71,7 +76,9 @@ fn prepare(
     }
 
     progress.begin(Step::JoinNamespaces);
-    process::join(init.as_fd(), plan.namespaces).context("join the container's namespaces")?;
+    // What the hop has joined is this process' by birth, and a user namespace can't be joined again (EINVAL).
+    process::join(init.as_fd(), plan.namespaces.without(plan.hop))
+        .context("join the container's namespaces")?;
     drop(init);
 
     progress.begin(Step::BecomeRoot);

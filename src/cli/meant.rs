@@ -318,14 +318,6 @@ impl Global {
     }
 }
 
-/// Refuses drivers that this build cannot make cgroups with.
-pub fn can_create(driver: CgroupDriver) -> Result<()> {
-    match driver {
-        CgroupDriver::Cgroupfs | CgroupDriver::Systemd => Ok(()),
-        CgroupDriver::Disabled => Err(not_yet("running without cgroups")),
-    }
-}
-
 fn cgroup_driver(words: &Words) -> Result<CgroupDriver> {
     let named = match words.text("cgroup-manager")? {
         None => None,
@@ -369,10 +361,7 @@ impl Verb {
         let strict = global.strict || words.on("strict");
         Ok(match name {
             "check" => Self::Check(check(words, caller, strict)?),
-            "create" => {
-                can_create(global.cgroup_driver)?;
-                Self::Create(create(words, caller, strict, global)?)
-            }
+            "create" => Self::Create(create(words, caller, strict, global)?),
             "delete" => Self::Delete(DeleteArgs {
                 id: id()?,
                 force: words.on("force"),
@@ -394,15 +383,12 @@ impl Verb {
             "pause" => Self::Pause(id()?),
             "ps" => Self::Ps(ps(words)?),
             "resume" => Self::Resume(id()?),
-            "run" => {
-                can_create(global.cgroup_driver)?;
-                Self::Run(RunArgs {
-                    create: create(words, caller, strict, global)?,
-                    detach: words.on("detach"),
-                    keep: words.on("keep"),
-                    no_subreaper: words.on("no-subreaper"),
-                })
-            }
+            "run" => Self::Run(RunArgs {
+                create: create(words, caller, strict, global)?,
+                detach: words.on("detach"),
+                keep: words.on("keep"),
+                no_subreaper: words.on("no-subreaper"),
+            }),
             "seccomp" => Self::Seccomp(seccomp(words, caller, strict)?),
             "spec" => Self::Spec(SpecArgs {
                 bundle: bundle(words, caller)?,
@@ -658,7 +644,7 @@ pub(super) struct Identity {
     pub euid: u32,
     /// `XDG_RUNTIME_DIR`, if it is set and not empty.
     pub runtime_dir: Option<PathBuf>,
-    /// Root of a user namespace that a user made: `USER` names somebody else.
+    /// Root of a user namespace that a user made: `USER` does not name root.
     pub user_namespace: bool,
 }
 
@@ -666,7 +652,8 @@ impl Identity {
     fn look() -> Result<Self> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let runtime_dir = set("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let named_user = set("USER").is_some_and(|user| user != "root");
+        // Engines call some verbs with XDG_RUNTIME_DIR and nothing else.
+        let named_user = set("USER").is_none_or(|user| user != "root");
         let euid = corten_sys::process::effective_uid();
         let maybe = euid == 0 && named_user && runtime_dir.is_some();
         Ok(Self {

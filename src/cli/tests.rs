@@ -196,11 +196,6 @@ fn mistakes_are_one_line_that_names_them() {
             "unknown format \"yaml\": want table or json",
         ),
         (
-            "--cgroup-manager disabled run x",
-            Kind::Unsupported,
-            "running without cgroups is not supported yet",
-        ),
-        (
             "--cgroup-manager frob list",
             Kind::Invalid,
             "unknown cgroup manager \"frob\": want cgroupfs, systemd or disabled",

@@ -10,18 +10,20 @@ use std::path::{Path, PathBuf};
 
 use corten_sys::{process, socket};
 
-use super::{LOCK_DEADLINE, filter, inherited, modules, place};
+use super::place::{self, Location};
+use super::{LOCK_DEADLINE, filter, inherited, modules};
 use crate::bundle::Bundle;
 use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
 use crate::cgroup::resources::Resources;
-use crate::cgroup::{self, Cgroup, DeviceControl, Paths};
+use crate::cgroup::{self, Cgroup, DeviceControl, Entry, systemd};
 use crate::cli::meant::CreateArgs;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
 use crate::host;
 use crate::parent::{self, Init};
 use crate::plan::filter::Filter;
+use crate::plan::namespaces::{self, Caller};
 use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
 use crate::rdt;
@@ -45,7 +47,7 @@ pub(super) struct Made {
     /// Killed and reaped when dropped, unless kept.
     pub(super) init: Init,
     /// Removed when dropped, unless kept.
-    pub(super) cgroup: cgroup::Reservation,
+    pub(super) cgroup: Option<cgroup::Reservation>,
     /// The same.
     pub(super) rdt: Option<rdt::Reservation>,
     /// In the store.
@@ -112,20 +114,26 @@ pub(super) fn make(
     console: Option<OwnedFd>,
     log: &Log,
 ) -> Result<Made> {
-    let layout = host::cgroups()?;
+    let mut layout = host::cgroups()?;
     let linux = bundle.spec.linux.as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
-    let paths = place::paths(args, wanted, &layout)?;
+    let place = place::locate(args, wanted, &mut layout)?;
+    let paths = &place.paths;
     let resources = linux.and_then(|linux| linux.resources.as_ref());
     let mut resources = Resources::plan(resources, &layout)?;
     if paths.scope.is_some() {
         resources.annotate(&bundle.spec.annotations)?;
     }
     let filter = filter::compiled(store, &bundle.spec)?;
-    let mut plan = Plan::new(bundle, options(args, paths.clone(), filter))?;
+    let caller = match linux.is_some_and(namespaces::joins_pids) && host::in_user_namespace()? {
+        true => Caller::Confined,
+        false => Caller::Host,
+    };
+    let mut plan = Plan::new(bundle, options(args, (&place, caller), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
+    let devices = place.hold(&plan, &resources)?;
 
-    let mut record = intent(args, bundle, &plan, paths.clone());
+    let mut record = intent(args, bundle, &plan, &place);
     let rdt = reserve_rdt(&plan)?;
     record.rdt = rdt.as_ref().map(|rdt| rdt.group().clone());
     let reservation = store.reserve(record, &bundle.config)?;
@@ -134,9 +142,18 @@ pub(super) fn make(
     if let Some(filter) = &plan.filter {
         reservation.keep_filter(&filter.program.to_bytes())?;
     }
-    let cgroup = Cgroup::create(&paths, &resources)?;
-    if cgroup.device_control() == DeviceControl::UserNamespace {
-        log.warn("device rules are left to the user namespace that corten runs in");
+    let cgroup = match place.entry {
+        Entry::None => None,
+        Entry::Cloned | Entry::Moved => Some(Cgroup::create(paths, &resources)?),
+    };
+    let devices = cgroup
+        .as_ref()
+        .map_or(devices, cgroup::Reservation::device_control);
+    let has_rules = linux
+        .and_then(|linux| linux.resources.as_ref())
+        .is_some_and(|resources| !resources.devices.is_empty());
+    if has_rules && devices == DeviceControl::UserNamespace {
+        log.warn("device rules are left to the kernel, which gives this caller's containers no devices of their own");
     }
     if let (Some(rdt), Some(plan)) = (&rdt, &plan.rdt) {
         rdt.make(plan)?;
@@ -145,9 +162,16 @@ pub(super) fn make(
     let init = parent::spawn(
         &plan,
         parent::Resources {
-            cgroup: cgroup.dir(),
+            cgroup: (cgroup.as_ref())
+                .filter(|_| place.entry == Entry::Cloned)
+                .map(cgroup::Reservation::dir),
             join_groups: &|pid| {
-                cgroup.enter(pid)?;
+                if let Some(cgroup) = &cgroup {
+                    if place.entry == Entry::Moved {
+                        systemd::move_in(paths, &paths.unified, pid)?;
+                    }
+                    cgroup.enter(pid)?;
+                }
                 rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(pid))
             },
             gate,
@@ -190,7 +214,11 @@ pub(super) fn preserved(args: &CreateArgs) -> u32 {
     inherited::listening().saturating_add(args.preserve_fds)
 }
 
-fn options(args: &CreateArgs, cgroup: Paths, filter: Option<Filter>) -> Options {
+fn options(
+    args: &CreateArgs,
+    (place, caller): (&Location, Caller),
+    filter: Option<Filter>,
+) -> Options {
     Options {
         id: args.id.as_str().to_owned(),
         pivot: if args.no_pivot {
@@ -205,19 +233,21 @@ fn options(args: &CreateArgs, cgroup: Paths, filter: Option<Filter>) -> Options 
         },
         preserved: preserved(args),
         env: inherited::environment(inherited::listening()),
-        cgroup,
+        cgroup: place.paths.clone(),
+        entry: place.entry,
+        caller,
         filter,
     }
 }
 
-fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, paths: Paths) -> Record {
+fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> Record {
     let owner = process::effective_uid();
     let rootfs = plan.rootfs.path.clone();
     let (id, path) = (args.id.clone(), bundle.path.clone());
-    let mut record = Record::intent(id, path, rootfs, owner, paths);
+    let mut record = Record::intent(id, path, rootfs, owner, place.paths.clone());
     record.oci_version.clone_from(&plan.oci_version);
     record.annotations.clone_from(&plan.annotations);
-    record.cgroup_driver = args.driver;
+    record.cgroup_driver = place.driver;
     if args.rootless {
         record.privilege = Privilege::Rootless;
     }
@@ -286,7 +316,7 @@ impl Made {
         if let Some(rdt) = self.rdt {
             rdt.keep();
         }
-        self.cgroup.keep()
+        self.cgroup.map_or(Ok(()), cgroup::Reservation::keep)
     }
 
     /// Ends and forgets the container because of `error`, which is what the user is told.

@@ -5,24 +5,25 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::fs::Procfs;
+use corten_sys::process::{self, Namespaces as Kinds};
 use corten_sys::signal::SignalFd;
 use corten_sys::socket;
 
 use super::create::{self, write_pid_file};
-use super::{filter, modules, start};
+use super::{filter, modules, place, start};
 use crate::bundle;
 use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
-use crate::cgroup::{Cgroup, Paths};
+use crate::cgroup::{Cgroup, Entry, Paths, systemd};
 use crate::cli::meant::{ExecArgs, ExecProcess};
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
 use crate::host;
 use crate::parent::{self, Init, console};
-use crate::plan::join::{self, JoinPlan};
+use crate::plan::join::{self, JoinPlan, Pids};
 use crate::plan::scheduling::MemoryPolicy;
 use crate::plan::{self, Keyring};
 use crate::rdt;
-use crate::store::{Container, Status, Store};
+use crate::store::{Container, Privilege, Status, Store};
 
 /// Runs a program in a container; the status is the program's, or success for a detached one.
 pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
@@ -182,12 +183,26 @@ fn plan(
         id: args.id.as_str().to_owned(),
         namespaces,
         pids,
+        hop: hop(namespaces, pids)?,
         personality: config.linux.as_ref().and_then(plan::personality),
         memory_policy: memory_policy(config)?,
         process,
         keyring: Keyring::New,
         preserved: args.preserve_fds,
         filter: None,
+    })
+}
+
+/// What takes a hop: see there. Without privileges of its own the caller has those over the container's user namespace,
+/// once it is in there.
+fn hop(namespaces: Kinds, pids: Pids) -> Result<Kinds> {
+    Ok(match pids {
+        Pids::Runtimes => Kinds::empty(),
+        Pids::Containers if !process::is_administrator()? => {
+            Kinds::PID | namespaces.without(namespaces.without(Kinds::USER))
+        }
+        Pids::Containers if host::in_user_namespace()? => Kinds::PID,
+        Pids::Containers => Kinds::empty(),
     })
 }
 
@@ -219,6 +234,27 @@ fn become_program(program: &Init) -> Result<()> {
     program.until_started()
 }
 
+/// How the process comes into init's `cgroup`: root's is born there.
+fn entry(container: &Container, cgroup: &Cgroup) -> Result<Entry> {
+    let record = container.record();
+    if record.privilege == Privilege::Root {
+        return Ok(Entry::Cloned);
+    }
+    match place::entry(cgroup.paths())? {
+        Entry::Moved if record.cgroup.scope.is_none() => {
+            let path = cgroup.paths().unified.path();
+            let text = format!(
+                "the caller may not enter the container's cgroup {}",
+                path.display()
+            );
+            Err(Error::new(Kind::System, text).remedy(
+                "call corten from within the delegated cgroup that the container was made in",
+            ))
+        }
+        entry => Ok(entry),
+    }
+}
+
 /// As init: a group that is gone, because its tree was unmounted, holds nobody.
 fn join_rdt(container: &Container, pid: i32) -> Result<()> {
     let Some(group) = &container.record().rdt else {
@@ -240,14 +276,35 @@ fn prepare(
     let gone = || Error::new(Kind::Status, "cannot exec in a stopped container");
     let init = container.record().init.as_ref().ok_or_else(gone)?;
     let pidfd = init.open()?.ok_or_else(gone)?;
-    let layout = host::cgroups()?;
-    let membership = host::membership(&Procfs::open()?, init.pid)?;
-    let paths = Paths::of(&membership, &layout)?;
-    let cgroup = Cgroup::open(&paths)?.ok_or_else(gone)?;
+    let mut layout = host::cgroups()?;
+    // A user's container may have none of some controllers.
+    let joined = &container.record().cgroup.v1;
+    layout
+        .v1
+        .retain(|v1| joined.iter().any(|place| place.mount == v1.path));
+    let cgroup = match container.record().cgroup.is_none() {
+        true => None,
+        false => {
+            let membership = host::membership(&Procfs::open()?, init.pid)?;
+            let paths = Paths::of(&membership, &layout)?;
+            Some(Cgroup::open(&paths)?.ok_or_else(gone)?)
+        }
+    };
+    let entry = cgroup
+        .as_ref()
+        .map_or(Ok(Entry::None), |cgroup| entry(container, cgroup))?;
     let resources = parent::Resources {
-        cgroup: cgroup.dir(),
+        cgroup: cgroup
+            .as_ref()
+            .filter(|_| entry == Entry::Cloned)
+            .map(Cgroup::dir),
         join_groups: &|pid| {
-            cgroup.join_v1(pid)?;
+            if let Some(cgroup) = &cgroup {
+                if entry == Entry::Moved {
+                    systemd::move_in(&container.record().cgroup, &cgroup.paths().unified, pid)?;
+                }
+                cgroup.join_v1(pid)?;
+            }
             join_rdt(container, pid)
         },
         gate: None,

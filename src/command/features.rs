@@ -11,13 +11,11 @@ use crate::bundle::names::{CAPABILITIES, MEMORY_POLICIES, MEMORY_POLICY_FLAGS};
 use crate::bundle::support::{self, Support};
 use crate::cli::SPEC_VERSION;
 use crate::cli::json::Json;
-use crate::cli::meant::can_create;
 use crate::hooks::Point;
 use crate::plan::options;
 use crate::seccomp::model::{ACTIONS, FLAGS, OPERATORS};
 use crate::seccomp::tables::arch::Arch;
 use crate::sort;
-use crate::store::CgroupDriver;
 
 /// The oldest version of the specification whose documents are read.
 const OLDEST: &str = "1.0.0";
@@ -41,13 +39,12 @@ pub(super) fn features() -> String {
 
 fn linux() -> Json<'static> {
     let namespaces = support::words("/linux/namespaces/*/type");
-    let systemd = can_create(CgroupDriver::Systemd).is_ok();
     let cgroup = Json::Object(vec![
         // A host's v1 controllers are joined beside its v2 hierarchy; a host with nothing but v1 is refused.
         ("v1", Json::Flag(false)),
         ("v2", Json::Flag(true)),
-        ("systemd", Json::Flag(systemd)),
-        ("systemdUser", Json::Flag(systemd)),
+        ("systemd", Json::Flag(true)),
+        ("systemdUser", Json::Flag(true)),
         ("rdma", carried_out("/linux/resources/rdma")),
     ]);
     let policy = Json::Object(vec![

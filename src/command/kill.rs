@@ -11,6 +11,7 @@ use corten_sys::{Errno, process, signal};
 use crate::cgroup::Cgroup;
 use crate::cli::meant::KillArgs;
 use crate::error::{Context, Error, Kind, Result};
+use crate::host::processes::in_pid_namespace;
 use crate::store::{Container, PidNamespace, Store};
 
 const SIGKILL: i32 = 9;
@@ -47,9 +48,13 @@ fn is_init_alive(container: &Container) -> Result<bool> {
     }
 }
 
-/// Signals every process of the container's cgroup; false if there was none.
+/// Signals every process of the container; false if there was none.
 fn signal_all(container: &Container, number: i32) -> Result<bool> {
-    let Some(cgroup) = Cgroup::open(&container.record().cgroup)? else {
+    let record = container.record();
+    if record.cgroup.is_none() {
+        return signal_namespace(container, number);
+    }
+    let Some(cgroup) = Cgroup::open(&record.cgroup)? else {
         return Ok(false);
     };
     if number == SIGKILL {
@@ -58,8 +63,41 @@ fn signal_all(container: &Container, number: i32) -> Result<bool> {
         cgroup.kill()?;
         return Ok(populated);
     }
+    signal_each(&|| cgroup.processes(), number)
+}
+
+/// The same without a cgroup: all are in a PID namespace of their own, and end with its init.
+fn signal_namespace(container: &Container, number: i32) -> Result<bool> {
+    let Some(init) = &container.record().init else {
+        return Ok(false);
+    };
+    if number == SIGKILL {
+        return init.signal(number);
+    }
+    match init.pid_namespace()? {
+        Some(namespace) => signal_each(&|| in_pid_namespace(namespace.as_fd()), number),
+        None => Ok(false),
+    }
+}
+
+/// Signals each process on a list. SECURITY: a number that was read may be a stranger's when it is opened. It is the
+/// container's if it is still listed after that, as long as the process behind the descriptor lives, which a signal that
+/// is delivered proves.
+fn signal_each(list: &dyn Fn() -> Result<Vec<i32>>, number: i32) -> Result<bool> {
+    let mut opened: Vec<(i32, OwnedFd)> = Vec::new();
+    for pid in list()? {
+        match process::pidfd(pid) {
+            Ok(pidfd) => opened.push((pid, pidfd)),
+            Err(error) if error.errno() == Errno::SRCH => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let listed = list()?;
     let mut reached = false;
-    for pidfd in processes(&cgroup)? {
+    for (pid, pidfd) in opened {
+        if listed.binary_search(&pid).is_err() {
+            continue;
+        }
         match signal::send(pidfd.as_fd(), number) {
             Ok(()) => reached = true,
             Err(error) if error.errno() == Errno::SRCH => {}
@@ -67,22 +105,4 @@ fn signal_all(container: &Container, number: i32) -> Result<bool> {
         }
     }
     Ok(reached)
-}
-
-/// Descriptors of the processes in `cgroup`. SECURITY: a number that was read may be a stranger's when it is opened. It
-/// is the container's if it is still listed after that, as long as the process behind the descriptor lives, which a
-/// signal that is delivered proves.
-fn processes(cgroup: &Cgroup) -> Result<Vec<OwnedFd>> {
-    let mut opened = Vec::new();
-    for pid in cgroup.processes()? {
-        match process::pidfd(pid) {
-            Ok(pidfd) => opened.push((pid, pidfd)),
-            Err(error) if error.errno() == Errno::SRCH => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let listed = cgroup.processes()?;
-    let still = |pid: &i32| listed.binary_search(pid).is_ok();
-    let kept = opened.into_iter().filter(|(pid, _)| still(pid));
-    Ok(kept.map(|(_, pidfd)| pidfd).collect())
 }

@@ -1,22 +1,100 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where a new container's cgroup will be, by the driver that makes it. Reads the environment for the address of the
-//! user's D-Bus.
+//! Where a new container's cgroup will be, by the driver that makes it and by what the caller may do, and how init comes
+//! into it. Reads the environment for the address of the user's D-Bus; changes nothing.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
-use crate::cgroup::{Paths, systemd};
+use corten_sys::fs::Procfs;
+
+use crate::cgroup::resources::Resources;
+use crate::cgroup::{DeviceControl, Entry, Paths, delegation, systemd};
 use crate::cli::meant::CreateArgs;
 use crate::error::{Error, Kind, Result};
-use crate::host::Layout;
+use crate::host::{self, Layout};
+use crate::plan::Plan;
 use crate::plan::scope::{Manager, Scope};
 use crate::store::CgroupDriver;
 
-/// The cgroup of the container that `args` is about; `wanted` is its `linux.cgroupsPath`.
-pub(super) fn paths(args: &CreateArgs, wanted: Option<&str>, layout: &Layout) -> Result<Paths> {
-    let id = args.id.as_str();
-    if args.driver != CgroupDriver::Systemd {
-        return Paths::plan(wanted, id, layout, Path::new(""));
+/// CAP_MKNOD, as a bit.
+const MKNOD: u64 = 1 << 27;
+
+/// A place for a container's cgroup, or none.
+#[derive(Debug)]
+pub(super) struct Location {
+    /// Where.
+    pub(super) paths: Paths,
+    /// How init comes into it.
+    pub(super) entry: Entry,
+    /// Who makes it in the end: later verbs need not know what was asked for.
+    pub(super) driver: CgroupDriver,
+    /// Why there is none.
+    reason: String,
+}
+
+impl Location {
+    fn at(paths: Paths, entry: Entry, driver: CgroupDriver) -> Self {
+        let reason = String::new();
+        Self {
+            paths,
+            entry,
+            driver,
+            reason,
+        }
     }
+
+    fn none(id: &str, reason: String) -> Self {
+        Self {
+            paths: Paths::none(id),
+            entry: Entry::None,
+            driver: CgroupDriver::Disabled,
+            reason,
+        }
+    }
+
+    /// Refuses what a container without a cgroup can't have; with one there is nothing to say.
+    pub(super) fn hold(&self, plan: &Plan, resources: &Resources) -> Result<DeviceControl> {
+        if self.entry != Entry::None {
+            return Ok(DeviceControl::Program);
+        }
+        if !plan.owns_pids() {
+            let text = format!(
+                "processes in a shared PID namespace are ended by their cgroup, and {}",
+                self.reason
+            );
+            return Err(Error::unsupported("/linux/namespaces", text)
+                .remedy("give the container a PID namespace of its own"));
+        }
+        let makes_nodes = plan.process.capabilities.bounding & MKNOD != 0;
+        let confined = plan.namespaces.has_user();
+        delegation::without_cgroup(resources, &self.reason, confined, makes_nodes)
+    }
+}
+
+/// The place for the container that `args` is about; `wanted` is its `linux.cgroupsPath`. Takes the v1 hierarchies that
+/// the caller may make nothing on out of `layout`.
+pub(super) fn locate(
+    args: &CreateArgs,
+    wanted: Option<&str>,
+    layout: &mut Layout,
+) -> Result<Location> {
+    let id = args.id.as_str();
+    let wanted = wanted.filter(|path| !path.is_empty());
+    match (args.driver, args.rootless) {
+        (CgroupDriver::Disabled, _) => {
+            let reason = "--cgroup-manager disabled asks for none".to_owned();
+            Ok(Location::none(id, reason))
+        }
+        (CgroupDriver::Cgroupfs, false) => {
+            let paths = Paths::plan(wanted, id, layout, Path::new(""))?;
+            Ok(Location::at(paths, Entry::Cloned, args.driver))
+        }
+        (CgroupDriver::Cgroupfs, true) => users(args, wanted, layout),
+        (CgroupDriver::Systemd, _) => scope(args, wanted, layout),
+    }
+}
+
+fn scope(args: &CreateArgs, wanted: Option<&str>, layout: &Layout) -> Result<Location> {
+    let id = args.id.as_str();
     let manager = if args.rootless {
         Manager::User(users_bus()?)
     } else {
@@ -24,8 +102,65 @@ pub(super) fn paths(args: &CreateArgs, wanted: Option<&str>, layout: &Layout) ->
     };
     let scope = Scope::plan(wanted, id, manager)?;
     let root = systemd::root(&scope.manager)?;
-    Ok(Paths::in_scope(scope, &root, id, layout))
+    let paths = Paths::in_scope(scope, &root, id, layout);
+    let entry = match args.rootless {
+        true => entry(&paths)?,
+        false => Entry::Cloned,
+    };
+    Ok(Location::at(paths, entry, args.driver))
 }
+
+/// How a child of this process, which may be any user's, can come into the cgroup at `paths`.
+pub(super) fn entry(paths: &Paths) -> Result<Entry> {
+    let own = host::own_membership(&Procfs::open()?)?;
+    let own = own.unified().unwrap_or(Path::new(""));
+    Ok(match delegation::may_enter(&paths.unified, own) {
+        true => Entry::Cloned,
+        false => Entry::Moved,
+    })
+}
+
+/// A user's: beside the caller's own cgroup, as runc has it, or below that; where neither is delegated to the user, none.
+fn users(args: &CreateArgs, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
+    let id = args.id.as_str();
+    let own = host::own_membership(&Procfs::open()?)?;
+    let own = own.unified().unwrap_or(Path::new("/"));
+    let is_absolute = wanted.is_some_and(|path| path.starts_with('/'));
+    let bases = match is_absolute {
+        true => [Some(Path::new("/")), None],
+        false => [own.parent(), Some(own)],
+    };
+    for base in bases.into_iter().flatten() {
+        // A cgroup above the caller's cgroup namespace is shown as `/../x`.
+        let is_seen = base.components().all(|name| name != Component::ParentDir);
+        let (Ok(base), true) = (base.strip_prefix("/"), is_seen) else {
+            continue;
+        };
+        let paths = Paths::plan(wanted, id, layout, base)?;
+        if delegation::may_make(&paths.unified) && delegation::may_enter(&paths.unified, own) {
+            let mut places = paths.v1.iter().map(delegation::may_make);
+            layout.v1.retain(|_| places.next().unwrap_or(false));
+            let paths = Paths::plan(wanted, id, layout, base)?;
+            return Ok(Location::at(paths, Entry::Cloned, args.driver));
+        }
+    }
+    let reason = format!(
+        "this user may make none from cgroup {}, which is not delegated",
+        own.display()
+    );
+    match wanted {
+        None => Ok(Location::none(id, reason)),
+        Some(path) => {
+            let text = format!("cgroup {path}: {reason}");
+            Err(Error::new(Kind::System, text)
+                .at("/linux/cgroupsPath")
+                .remedy(REMEDY))
+        }
+    }
+}
+
+const REMEDY: &str = "leave it out, to run without a cgroup where none can be had; or call corten from within a delegated \
+                      one (`systemd-run --user --scope -p Delegate=yes …`), or with --systemd-cgroup";
 
 /// The address of the caller's own D-Bus.
 fn users_bus() -> Result<String> {

@@ -6,7 +6,6 @@
 //! has none, which is no error.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corten_sys::process::Exit;
@@ -15,10 +14,9 @@ use corten_sys::{fs, spawn};
 use crate::cgroup::Cgroup;
 use crate::cli::meant::{PsArgs, PsFormat};
 use crate::error::{Error, Kind, Result};
-use crate::store::Store;
+use crate::host::processes::in_pid_namespace;
+use crate::store::{Init, Record, Store};
 
-/// Where ps is looked for after PATH, which engines leave out.
-const USUAL_DIRS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long ps may take: it reads memory of every process of the host, and one of them may keep it waiting.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How much of a failed ps's words its error quotes.
@@ -27,10 +25,7 @@ const QUOTED_OUTPUT: usize = 1024;
 /// The list as text.
 pub(super) fn ps(store: &Store, args: &PsArgs) -> Result<String> {
     let container = store.load(&args.id)?;
-    let pids = match Cgroup::open(&container.record().cgroup)? {
-        Some(cgroup) => cgroup.processes()?,
-        None => Vec::new(),
-    };
+    let pids = processes(container.record())?;
     match &args.format {
         PsFormat::Json => {
             let numbers: Vec<_> = pids.iter().map(i32::to_string).collect();
@@ -40,9 +35,24 @@ pub(super) fn ps(store: &Store, args: &PsArgs) -> Result<String> {
     }
 }
 
+/// Its processes, ascending.
+fn processes(record: &Record) -> Result<Vec<i32>> {
+    if record.cgroup.is_none() {
+        let init = record.init.as_ref();
+        let namespace = init.map_or(Ok(None), Init::pid_namespace)?;
+        return namespace.map_or(Ok(Vec::new()), |namespace| {
+            in_pid_namespace(namespace.as_fd())
+        });
+    }
+    Cgroup::open(&record.cgroup)?.map_or(Ok(Vec::new()), |cgroup| cgroup.processes())
+}
+
 /// What the host's ps prints, as many lines as it likes.
 fn host_ps(options: &[String]) -> Result<String> {
-    let path = find("ps")?;
+    let path = spawn::find("ps").ok_or_else(|| {
+        let text = "exec: \"ps\": executable file not found in $PATH";
+        Error::new(Kind::System, text).remedy("install procps, or ask with --format json")
+    })?;
     let mut args = vec!["ps".to_owned()];
     args.extend_from_slice(options);
     if options.is_empty() {
@@ -53,22 +63,8 @@ fn host_ps(options: &[String]) -> Result<String> {
         Some(format!("{name}={value}"))
     });
     let env: Vec<String> = variables.collect();
-    // A file, not a pipe: it holds whatever is written before anybody reads.
-    let output = spawn::memory_file("output", b"")?;
-    let null = fs::open(
-        fs::CWD,
-        Path::new("/dev/null"),
-        fs::OFlags::RDONLY,
-        fs::Mode::empty(),
-    )?;
-    let here = fs::open_dir(Path::new("/"))?;
-    let setting = spawn::Setting {
-        stdin: null.as_fd(),
-        output: output.as_fd(),
-        directory: here.as_fd(),
-    };
-    let child = spawn::spawn(&path, &args, &env, setting)?;
-    let fate = match child.wait(Some(DEADLINE))? {
+    let (exit, output) = spawn::run(&path, &args, &env, DEADLINE)?;
+    let fate = match exit {
         Some(Exit::Code(0)) => {
             let length = usize::try_from(fs::stat(output.as_fd())?.st_size).unwrap_or(0);
             let text = spawn::tail(output.as_fd(), length)?;
@@ -76,31 +72,11 @@ fn host_ps(options: &[String]) -> Result<String> {
         }
         Some(Exit::Code(code)) => format!("exit status {code}"),
         Some(Exit::Signal(signal)) => format!("killed by signal {signal}"),
-        None => {
-            child.kill()?;
-            format!("killed after {} s", DEADLINE.as_secs())
-        }
+        None => format!("killed after {} s", DEADLINE.as_secs()),
     };
     let said = spawn::tail(output.as_fd(), QUOTED_OUTPUT)?;
     let text = format!("{fate}: {}", String::from_utf8_lossy(&said).trim());
     Err(Error::new(Kind::System, text).context(format!("run {}", args.join(" "))))
-}
-
-/// The program `name` of the host. SECURITY: never in a relative directory, which may be anybody's.
-fn find(name: &str) -> Result<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut dirs = path.split(':').chain(USUAL_DIRS.split(':'));
-    let candidate = |dir: &str| {
-        let path = Path::new(dir).join(name);
-        (dir.starts_with('/') && fs::may_execute(&path).is_ok()).then_some(path)
-    };
-    dirs.find_map(candidate).ok_or_else(|| {
-        Error::new(
-            Kind::System,
-            format!("exec: {name:?}: executable file not found in $PATH"),
-        )
-        .remedy("install procps, or ask with --format json")
-    })
 }
 
 /// The header, and the rows of `pids`, which are ascending.

@@ -62,7 +62,9 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
     if let Some(rdt) = rdt {
         rdt.keep();
     }
-    cgroup.keep()?;
+    if let Some(cgroup) = cgroup {
+        cgroup.keep()?;
+    }
     // They stay blocked until the end, which closes the descriptor.
     std::mem::forget(signals);
     if !args.keep {

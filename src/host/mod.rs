@@ -6,6 +6,9 @@ mod cgroups;
 pub mod kernel;
 pub mod lsm;
 mod net;
+pub mod processes;
+mod users;
 
 pub use cgroups::{Layout, Membership, V1, cgroups, membership, own_membership};
 pub use net::{Interface, interfaces};
+pub use users::in_user_namespace;

@@ -2,13 +2,22 @@
 //! The id maps of a new user namespace, written by the runtime from outside: directly with the privileges for it, through
 //! newuidmap(1) and newgidmap(1) without.
 
-use std::process::{Command, Stdio};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use corten_sys::fs::Procfs;
-use corten_sys::{Errno, process};
+use corten_sys::process::{self, Exit};
+use corten_sys::{Errno, spawn};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::namespaces::{IdMap, IdMaps};
+
+/// How long a helper may take: it may have to ask a directory service for the user's ranges.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How much of a failed one's words the error quotes.
+const QUOTED_OUTPUT: usize = 1024;
+const REMEDY: &str = "install uidmap (newuidmap, newgidmap), and give the user ranges in /etc/subuid and /etc/subgid that \
+                      have these ids; one's own id alone takes neither";
 
 /// Where config.json has the maps of the container's user namespace.
 pub const CONTAINERS: [&str; 2] = ["/linux/uidMappings", "/linux/gidMappings"];
@@ -56,20 +65,18 @@ fn write_gids_unprivileged(proc: &Procfs, pid: i32, maps: &IdMaps) -> Result<()>
 }
 
 fn with_helper(name: &str, pid: i32, maps: &[IdMap]) -> Result<()> {
+    let failed = |text: &str| Error::new(Kind::System, format!("{name}: {text}")).remedy(REMEDY);
+    let path = spawn::find(name).ok_or_else(|| failed("not found in $PATH"))?;
     let numbers = maps
         .iter()
-        .flat_map(|map| [map.inside, map.outside, map.size]);
-    let output = Command::new(name)
-        .arg(pid.to_string())
-        .args(numbers.map(|number| number.to_string()))
-        .stdin(Stdio::null())
-        .output();
-    let remedy = "install uidmap (newuidmap, newgidmap) and give the user ranges in /etc/subuid and /etc/subgid";
-    let output = output
-        .map_err(|error| Error::new(Kind::System, format!("run {name}: {error}")).remedy(remedy))?;
-    if output.status.success() {
+        .flat_map(|map| [map.inside, map.outside, map.size].map(|number| number.to_string()));
+    let mut args = vec![name.to_owned(), pid.to_string()];
+    args.extend(numbers);
+    let (exit, output) = spawn::run(&path, &args, &[], DEADLINE)?;
+    if exit == Some(Exit::Code(0)) {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::new(Kind::System, format!("{name}: {}", said.trim())).remedy(remedy))
+    let said = spawn::tail(output.as_fd(), QUOTED_OUTPUT)?;
+    let said = String::from_utf8_lossy(&said);
+    Err(failed(exit.map_or("killed after 30 s", |_| said.trim())))
 }

@@ -13,6 +13,7 @@ mod sources;
 pub mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use corten_sys::Errno;
 use corten_sys::fs::{self, Procfs};
@@ -31,12 +32,14 @@ use crate::plan::process::Process;
 use crate::plan::{Plan, State};
 use crate::protocol::{self, Handover, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order};
 use net_devices::{Moved, Target};
+use sources::Opener;
 
 /// What the runtime made before the clone, for init.
 pub struct Resources<'a> {
-    /// The container's directory in cgroup v2.
-    pub cgroup: BorrowedFd<'a>,
-    /// Joins what no clone is born in: the controllers that the host keeps on v1, and resctrl.
+    /// The container's directory in cgroup v2; without one the clone is born in the caller's cgroup.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Joins what the clone isn't born in: the controllers that the host keeps on v1, resctrl, and where there is no
+    /// other way the cgroup itself.
     pub join_groups: &'a dyn Fn(i32) -> Result<()>,
     /// The start gate; without one init goes on as soon as it is released.
     pub gate: Option<OwnedFd>,
@@ -65,8 +68,17 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
     fs::change_dir_path(&plan.rootfs.path)
         .with_context(|| format!("open the rootfs {}", plan.rootfs.path.display()))
         .at(|| "/root/path".to_owned())?;
-    let tree = mount::clone_tree(fs::CWD, std::path::Path::new("."), Reach::Recursive)
-        .context("copy the rootfs' mount")?;
+    let tree = match mount::clone_tree(fs::CWD, Path::new("."), Reach::Recursive) {
+        Err(error) if error.errno() == Errno::PERM && plan.namespaces.has_user() => None,
+        Err(error) if error.errno() == Errno::PERM => {
+            return Err(error).context("copy the rootfs' mount").remedy(NO_USER);
+        }
+        tree => Some(tree.context("copy the rootfs' mount")?),
+    };
+    let opener = match tree {
+        Some(_) => Opener::Runtime,
+        None => Opener::Init,
+    };
     if plan.namespaces.joins(process::Namespaces::PID)
         || plan.namespaces.joins(process::Namespaces::USER)
     {
@@ -74,7 +86,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         // whoever has the right to trace there must not get at it before it is another program.
         process::forbid_tracing()?;
     }
-    let sources = sources::open(plan)?;
+    let sources = sources::open(plan, opener)?;
     let joins = namespaces::open(plan)?;
 
     signal::reset_ignored()?;
@@ -86,7 +98,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         Way::Direct => entered.to_clone,
         Way::Hop => process::Namespaces::empty(),
     };
-    let cloned = process::clone(create, Some(resources.cgroup), ChildOf::Caller)
+    let cloned = process::clone(create, resources.cgroup, ChildOf::Caller)
         .map_err(explain)
         .context("clone the container's init")?;
     let Cloned::Parent { pid, pidfd } = cloned else {
@@ -122,6 +134,9 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
     }
 }
 
+const NO_USER: &str = "who is not root makes containers in a user namespace: add it to /linux/namespaces, with \
+                       uidMappings and gidMappings (`corten spec --rootless` shows how)";
+
 /// clone3 is refused for want of privileges, or by a filter of an engine around us, which looks alike.
 const REMEDY: &str = "corten needs Linux 5.14, the privileges to make these namespaces, and no seccomp filter around it that denies clone3";
 
@@ -132,6 +147,10 @@ fn explain(error: corten_sys::Error) -> Error {
         Errno::OPNOTSUPP => {
             "its cgroup takes no processes (cgroup.type says \"domain invalid\"): one above it has some of its own; choose another \
              linux.cgroupsPath"
+        }
+        Errno::ACCESS => {
+            "the caller may not write cgroup.procs of the nearest cgroup above its own and the container's: call corten from \
+             within the cgroup that is delegated, or with --systemd-cgroup or --cgroup-manager disabled"
         }
         Errno::BUSY => "its cgroup takes no processes: it has given controllers to its children",
         Errno::AGAIN => {
@@ -152,6 +171,10 @@ pub fn join(
     resources: Resources<'_>,
     state: &State<'_>,
 ) -> Result<Init> {
+    let is_scored = plan.process.oom_score_adj.is_some() && !process::is_administrator()?;
+    if is_scored {
+        own_oom_score(&plan.process)?;
+    }
     process::forbid_tracing()?;
     signal::reset_ignored()?;
     let progress = Progress::new()?;
@@ -166,7 +189,7 @@ pub fn join(
     let back = namespaces::enter_pids(plan, init.as_fd())?;
     let cloned = process::clone(
         process::Namespaces::empty(),
-        Some(resources.cgroup),
+        resources.cgroup,
         ChildOf::Caller,
     )
     .map_err(explain)
@@ -183,7 +206,7 @@ pub fn join(
         })
     };
     drop((childs_end, resources.console));
-    let joined = Init {
+    let mut joined = Init {
         pid,
         pidfd,
         channel,
@@ -193,14 +216,39 @@ pub fn join(
         moved: None,
     };
     back.leave()?;
-    (resources.join_groups)(pid)?;
-    if plan.joins_user() {
-        limits::apply(&plan.process, pid)?;
+    if !plan.hop.is_empty() {
+        joined.follow_hop()?;
     }
-    joined.admit(&plan.process, None)?;
+    (resources.join_groups)(joined.pid)?;
+    if plan.joins_user() {
+        limits::apply(&plan.process, joined.pid)?;
+    }
+    if !is_scored {
+        joined.admit(&plan.process, None)?;
+    }
     joined.channel.send(&ToChild::Proceed)?;
     joined.until_ready(None, plan.filter.as_ref(), &|_| state.clone())?;
     Ok(joined)
+}
+
+/// Sets it for this process, whose clone has it, too: without privileges nobody may write that of a process that can't
+/// be traced.
+fn own_oom_score(wanted: &Process) -> Result<()> {
+    let Some(score) = wanted.oom_score_adj else {
+        return Ok(());
+    };
+    let file = Procfs::open()?.own_file("oom_score_adj", fs::OFlags::WRONLY)?;
+    explain_oom_score(
+        fs::write_once(file.as_fd(), score.to_string().as_bytes()),
+        wanted,
+    )
+}
+
+fn explain_oom_score(written: corten_sys::Result<()>, wanted: &Process) -> Result<()> {
+    written
+        .context("set oom_score_adj")
+        .at(|| format!("{}/oomScoreAdj", wanted.pointer))
+        .remedy("lowering it needs CAP_SYS_RESOURCE; leave the field out or raise the value")
 }
 
 /// The page on which the process says the number of its listener.
@@ -279,15 +327,8 @@ impl Init {
                 idmap::write(&proc, self.pid, maps, &idmap::CONTAINERS)?;
             }
             if let Some(score) = wanted.oom_score_adj {
-                proc.write(
-                    &format!("{}/oom_score_adj", self.pid),
-                    score.to_string().as_bytes(),
-                )
-                .context("set oom_score_adj")
-                .at(|| format!("{}/oomScoreAdj", wanted.pointer))
-                .remedy(
-                    "lowering it needs CAP_SYS_RESOURCE; leave the field out or raise the value",
-                )?;
+                let path = format!("{}/oom_score_adj", self.pid);
+                explain_oom_score(proc.write(&path, score.to_string().as_bytes()), wanted)?;
             }
         }
         Ok(())

@@ -12,8 +12,8 @@ use corten_sys::{Errno, socket};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::join::{JoinPlan, Pids};
-use crate::plan::namespaces::Way;
-use crate::protocol::ParentEnd;
+use crate::plan::namespaces::{Caller, Way};
+use crate::protocol::{self, ParentEnd, ToParent, out_of_order};
 
 /// An open namespace, by kind.
 pub type Opened = (Kinds, OwnedFd);
@@ -52,8 +52,8 @@ pub struct Entered {
     pub to_clone: Kinds,
     /// What init joins itself, in order.
     pub joins: Vec<Opened>,
-    /// The user namespace that a first process joins before it clones init.
-    pub hop: Option<OwnedFd>,
+    /// What a first process joins, in order, before it clones init.
+    pub hop: Vec<Opened>,
     /// The way back.
     pub back: Back,
 }
@@ -77,17 +77,21 @@ pub fn enter(plan: &Plan, opened: Vec<Opened>) -> Result<Entered> {
     let mut entered = Entered {
         to_clone: plan.namespaces.create,
         joins: Vec::new(),
-        hop: None,
+        hop: Vec::new(),
         back: Back::default(),
     };
     for (kind, file) in opened {
-        if kind == Kinds::PID {
+        let is_pids = kind == Kinds::PID;
+        if is_pids && plan.namespaces.caller == Caller::Confined {
+            // First of all: it may be the runtime's own user namespace that gives the right to.
+            entered.hop.insert(0, (kind, file));
+        } else if is_pids {
             entered.back.0.push((kind, own("ns/pid")?));
             process::join_file(file.as_fd(), kind)
                 .context("join the PID namespace")
                 .at(|| pointer(plan, kind))?;
         } else if kind == Kinds::USER && plan.namespaces.way == Way::Hop {
-            entered.hop = Some(file);
+            entered.hop.push((kind, file));
         } else {
             entered.joins.push((kind, file));
         }
@@ -104,7 +108,7 @@ pub fn enter(plan: &Plan, opened: Vec<Opened>) -> Result<Entered> {
 /// Enters, for children only, the PID namespace of the container's `init`.
 pub fn enter_pids(plan: &JoinPlan, init: BorrowedFd<'_>) -> Result<Back> {
     let mut back = Back::default();
-    if plan.pids == Pids::Containers {
+    if plan.pids == Pids::Containers && plan.hop.is_empty() {
         back.0.push((Kinds::PID, own("ns/pid")?));
         process::join(init, Kinds::PID).context("join the container's PID namespace")?;
     }
@@ -143,14 +147,14 @@ fn new_time(plan: &Plan) -> Result<()> {
 
 /// The pidfd and pid of the init that a first process has cloned; `None` if that process died.
 pub fn receive_init(channel: &ParentEnd) -> Result<Option<(i32, OwnedFd)>> {
-    let message = socket::receive(channel.as_fd(), 4096).context("receive init's pidfd")?;
+    let message = socket::receive(channel.as_fd(), 1 << 16).context("receive init's pidfd")?;
     let Some(pidfd) = message.fd else {
         return match message.bytes.as_slice() {
             [] => Ok(None),
-            bytes => Err(Error::new(
-                Kind::System,
-                String::from_utf8_lossy(bytes).into_owned(),
-            )),
+            bytes => match protocol::decode(bytes)? {
+                ToParent::Failed { error, .. } => Err(error),
+                other => Err(out_of_order(&other, "init's pidfd")),
+            },
         };
     };
     Ok(Some((pid_of(&pidfd)?, pidfd)))

@@ -8,17 +8,18 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use corten_sys::fs::{self, FileType, Mode, OFlags, Procfs};
+use corten_sys::fs::Procfs;
 use corten_sys::mount::{self, Reach};
 use corten_sys::process::{self, ChildOf, Cloned, Namespaces as Kinds, OpenFiles};
 use corten_sys::{Errno, signal, socket};
 
 use super::idmap;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
 use crate::plan::mount_ids::{Through, Users};
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::options::SourceLink;
+use crate::source::{self, is_link};
 
 /// Bind sources.
 #[derive(Debug, Default)]
@@ -30,11 +31,33 @@ pub struct Sources {
     pub limit: Option<OpenFiles>,
 }
 
-/// Opens what the plan leaves to the runtime.
-pub fn open(plan: &Plan) -> Result<Sources> {
+/// Whoever may copy the mounts that the container begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opener {
+    /// The runtime.
+    Runtime,
+    /// Init, which has the right to in its new user and mount namespaces alone.
+    Init,
+}
+
+/// Opens what the plan leaves to the runtime; where `opener` is init, makes room for what that opens.
+pub fn open(plan: &Plan, opener: Opener) -> Result<Sources> {
     let mut sources = Sources::default();
     let mut users = Vec::new();
     for (wanted, path, reach, link) in plan.sources_to_open() {
+        if opener == Opener::Init {
+            if wanted.id_map.is_some() {
+                return Err(Error::unsupported(
+                    wanted.pointer(),
+                    "map the owners of its files",
+                ))
+                .remedy(DENIED);
+            }
+            if sources.limit.is_none() {
+                sources.limit = Some(OpenFiles::raise()?);
+            }
+            continue;
+        }
         if sources.files.is_empty() {
             sources.limit = Some(OpenFiles::raise()?);
             sources.files.resize_with(plan.mounts.len(), || None);
@@ -57,23 +80,7 @@ fn open_one(
     wanted: &Mount,
     users: &[OwnedFd],
 ) -> Result<OwnedFd> {
-    let source = match link {
-        SourceLink::Followed => mount::clone_path(path, reach)?,
-        SourceLink::Bound => mount::clone_link(path)?,
-        SourceLink::Copied => {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW;
-            let link = fs::open(fs::CWD, path, flags, Mode::empty())?;
-            if is_link(&link)? {
-                return Ok(link);
-            }
-            mount::clone_path(path, reach)?
-        }
-    };
-    if let Some(kind) = plan.rootfs.host_propagation {
-        // A copy is in its original's peer group: what the container mounts below would appear on the host.
-        mount::set_propagation(source.as_fd(), Reach::Recursive, kind)
-            .context("set the propagation of a bind mount's source")?;
-    }
+    let source = source::open(path, reach, link, plan.rootfs.host_propagation)?;
     if let Some(id_map) = wanted.id_map
         && let Through::Own(index) = id_map.through
     {
@@ -110,11 +117,6 @@ pub fn map_containers(plan: &Plan, sources: Sources, pid: i32) -> Result<()> {
 fn is_copied(wanted: &Mount, source: &OwnedFd) -> Result<bool> {
     let copies = matches!(&wanted.source, Source::Bind { link, .. } if *link == SourceLink::Copied);
     Ok(copies && is_link(source)?)
-}
-
-fn is_link(file: &OwnedFd) -> Result<bool> {
-    let status = fs::stat(file.as_fd())?;
-    Ok(FileType::from_raw_mode(status.st_mode) == FileType::Symlink)
 }
 
 fn map(source: BorrowedFd<'_>, reach: Reach, users: BorrowedFd<'_>) -> Result<()> {

@@ -43,7 +43,19 @@ impl Place {
     }
 }
 
-/// A container's cgroup on every hierarchy.
+/// How a container's processes come into its cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// They are born in it.
+    Cloned,
+    /// systemd moves them in while they wait: the caller may not write the cgroup that its own and theirs have in common,
+    /// which CLONE_INTO_CGROUP takes (EACCES; cgroups(7), "Delegation containment").
+    Moved,
+    /// Not at all: the container has no cgroup.
+    None,
+}
+
+/// A container's cgroup on every hierarchy; without a mount where it has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paths {
     /// On cgroup v2.
@@ -61,6 +73,19 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// No cgroup: the container stays in its caller's.
+    pub fn none(id: &str) -> Self {
+        Self {
+            owner: id.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is no cgroup.
+    pub fn is_none(&self) -> bool {
+        self.unified.mount.as_os_str().is_empty()
+    }
+
     /// Where container `id` with `linux.cgroupsPath` `wanted` has its cgroup.
     ///
     /// - An absolute path is taken from the mount of each hierarchy, as the runtime specification says.

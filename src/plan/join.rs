@@ -18,6 +18,9 @@ pub struct JoinPlan {
     pub namespaces: Kinds,
     /// Whether init has a PID namespace that is not the runtime's.
     pub pids: Pids,
+    /// What a first process joins before it clones the one that is meant, where the runtime itself may not enter the PID
+    /// namespace, or not return to its own: what is owned by another user namespace. Empty where none is needed.
+    pub hop: Kinds,
     /// Execution domain, as init's.
     pub personality: Option<u32>,
     /// NUMA placement, as init's.

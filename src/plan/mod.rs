@@ -29,12 +29,12 @@ use corten_sys::process::Namespaces as Kinds;
 use crate::bundle::spec::{Hooks, Linux, LinuxNamespaceType, LinuxPersonalityDomain};
 use crate::bundle::{Bundle, sysctl_namespace, sysctl_path};
 use crate::error::{Error, Result};
-use cgroup_paths::Paths;
+use cgroup_paths::{Entry, Paths};
 use devices::{Devices, Making};
 use filter::Filter;
 use mount_ids::Users;
 use mounts::{Around, Mount, Source};
-use namespaces::Namespaces;
+use namespaces::{Caller, Namespaces};
 use net_devices::NetDevice;
 use options::SourceLink;
 use process::Process;
@@ -58,6 +58,10 @@ pub struct Options {
     pub env: Vec<String>,
     /// Where the container's cgroups are.
     pub cgroup: Paths,
+    /// How init comes into them.
+    pub entry: Entry,
+    /// Where the runtime is, as far as the namespaces that are joined depend on it.
+    pub caller: Caller,
     /// The compiled seccomp filter.
     pub filter: Option<Filter>,
 }
@@ -122,6 +126,8 @@ pub struct Plan {
     pub preserved: u32,
     /// Where the container's cgroups are.
     pub cgroup: Paths,
+    /// How init comes into them.
+    pub entry: Entry,
     /// The seccomp filter.
     pub filter: Option<Filter>,
 }
@@ -139,7 +145,7 @@ impl Plan {
         let Some(process) = &spec.process else {
             return Err(Error::invalid("/process", "nothing to run"));
         };
-        let namespaces = namespaces::plan(linux)?;
+        let namespaces = namespaces::plan(linux, options.caller)?;
         let making = if namespaces.has_user() {
             Making::Bind
         } else {
@@ -177,6 +183,7 @@ impl Plan {
             keyring: options.keyring,
             preserved: options.preserved,
             cgroup: options.cgroup,
+            entry: options.entry,
             filter: options.filter,
             id: options.id,
             bundle: bundle.path.clone(),
@@ -217,6 +224,7 @@ impl Plan {
     pub fn init_waits(&self) -> bool {
         self.namespaces.has_user()
             || !self.cgroup.v1.is_empty()
+            || self.entry == Entry::Moved
             || self.process.oom_score_adj.is_some()
             || self.rdt.is_some()
             || !self.net_devices.is_empty()

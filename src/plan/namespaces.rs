@@ -24,6 +24,8 @@ pub struct Namespaces {
     pub offsets: Vec<(String, i64, u32)>,
     /// How many clones it takes.
     pub way: Way,
+    /// Where the runtime is.
+    pub caller: Caller,
 }
 
 /// A namespace that exists.
@@ -43,7 +45,8 @@ pub enum Way {
     /// One clone, straight into what is new.
     Direct,
     /// A user namespace is joined and others are new: they must belong to it, so a first process joins it and clones
-    /// init, as its sibling, from there.
+    /// init, as its sibling, from there. Also where a PID namespace is joined by a runtime that is in a user namespace
+    /// itself: it could not return to its own, which is its host's.
     Hop,
 }
 
@@ -115,8 +118,17 @@ const JOIN_ORDER: [Kinds; 7] = [
     Kinds::MOUNT,
 ];
 
+/// Where the runtime is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// In the host's user namespace.
+    Host,
+    /// In another one, with PID and time namespaces that are not its own.
+    Confined,
+}
+
 /// Decides.
-pub fn plan(linux: &Linux) -> Result<Namespaces> {
+pub fn plan(linux: &Linux, caller: Caller) -> Result<Namespaces> {
     let mut create = Kinds::empty();
     let mut join = Vec::new();
     for (index, namespace) in linux.namespaces.iter().enumerate() {
@@ -141,6 +153,7 @@ pub fn plan(linux: &Linux) -> Result<Namespaces> {
     let own_cgroup = create.contains(Kinds::CGROUP);
     let create = create.without(Kinds::CGROUP);
     let joins_user = join.iter().any(|join| join.kind == Kinds::USER);
+    let joins_pids = join.iter().any(|join| join.kind == Kinds::PID);
     let maps = create.contains(Kinds::USER).then(|| IdMaps {
         uids: linux.uid_mappings.iter().map(id_map).collect(),
         gids: linux.gid_mappings.iter().map(id_map).collect(),
@@ -154,7 +167,21 @@ pub fn plan(linux: &Linux) -> Result<Namespaces> {
         offsets: offsets
             .map(|(clock, offset)| (clock.clone(), offset.secs, offset.nanosecs))
             .collect(),
-        way: if joins_user { Way::Hop } else { Way::Direct },
+        caller,
+        way: if joins_user || (joins_pids && caller == Caller::Confined) {
+            Way::Hop
+        } else {
+            Way::Direct
+        },
+    })
+}
+
+/// Whether a PID namespace is joined by path.
+pub fn joins_pids(linux: &Linux) -> bool {
+    let mut all = linux.namespaces.iter();
+    all.any(|one| {
+        one.typ == LinuxNamespaceType::Pid
+            && one.path.as_deref().is_some_and(|path| !path.is_empty())
     })
 }
 

@@ -123,10 +123,14 @@ impl<Out: Serialize, In: for<'de> Deserialize<'de>> Channel<Out, In> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| Error::new(Kind::System, format!("read a message: {error}")))
+        decode(&bytes).map(Some)
     }
+}
+
+/// The message that `bytes` are.
+pub fn decode<In: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<In> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::new(Kind::System, format!("read a message: {error}")))
 }
 
 impl<Out, In> AsFd for Channel<Out, In> {

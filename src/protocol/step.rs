@@ -28,6 +28,8 @@ steps! {
     Wait => "wait for the runtime",
     /// setns into the namespaces that are given by path.
     JoinNamespaces => "join namespaces",
+    /// The rootfs and the bind sources, where the runtime may not copy mounts itself.
+    Sources => "open the rootfs and the sources of bind mounts",
     /// Root of the new user namespace.
     BecomeRoot => "become root of the user namespace",
     /// unshare of the cgroup namespace.
@@ -109,6 +111,11 @@ pub const ORDER: &[Rule] = &[
         earlier: Step::Wait,
         later: Step::CgroupNamespace,
         why: "a cgroup namespace is rooted where its maker is: before the joins its v1 part would show the caller's",
+    },
+    Rule {
+        earlier: Step::Sources,
+        later: Step::BecomeRoot,
+        why: "the caller's directories may be closed to the host's id that root of the user namespace is",
     },
     Rule {
         earlier: Step::BecomeRoot,

@@ -83,6 +83,21 @@ impl Init {
         Ok(same.then_some(pidfd))
     }
 
+    /// Its PID namespace, or `None` if it has ended.
+    pub fn pid_namespace(&self) -> Result<Option<OwnedFd>> {
+        let Some(pidfd) = self.open()? else {
+            return Ok(None);
+        };
+        let namespace = fs::Procfs::open()?.namespace(self.pid, "pid");
+        // Only of one that lives after it was asked is the answer its own.
+        if process::wait_for_end(pidfd.as_fd(), Duration::ZERO)? {
+            return Ok(None);
+        }
+        Ok(Some(
+            namespace.context("open the container's PID namespace")?,
+        ))
+    }
+
     /// Sends it signal `number`; false if it has ended.
     pub fn signal(&self, number: i32) -> Result<bool> {
         let Some(pidfd) = self.open()? else {

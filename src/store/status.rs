@@ -56,7 +56,7 @@ pub(super) fn of(container: &Container) -> Result<Status> {
     if !init.is_alive()? {
         return Ok(Status::Stopped);
     }
-    if is_frozen(&record.cgroup.unified.path())? {
+    if !record.cgroup.is_none() && is_frozen(&record.cgroup.unified.path())? {
         return Ok(Status::Paused);
     }
     if gate_is_open_for_start(container.directory())? {

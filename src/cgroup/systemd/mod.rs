@@ -351,6 +351,40 @@ pub(super) fn update(scope: &Scope, settings: &[Setting]) -> Result<()> {
     set().with_context(|| format!("tell systemd the limits of {}", scope.unit))
 }
 
+/// Has systemd move the process `pid` into `place`, the cgroup of `paths`' scope or one below it: for who may not do
+/// that (org.freedesktop.systemd1(5), AttachProcessesToUnit; the user's systemd asks the host's in turn).
+pub fn move_in(paths: &Paths, place: &Place, pid: i32) -> Result<()> {
+    let Some(scope) = &paths.scope else {
+        let text = format!("cgroup {} is no scope of systemd's", place.path().display());
+        return Err(Error::new(Kind::System, text));
+    };
+    let ask = || -> Result<()> {
+        let below = place.cgroup.strip_prefix(&paths.unified.cgroup);
+        let below = below.map_or(Path::new(""), |below| below);
+        let mut bus = connect(&scope.manager)?;
+        let mut call = manager_call("AttachProcessesToUnit");
+        call.body
+            .push_param3(
+                scope.unit.as_str(),
+                format!("/{}", below.display()).as_str(),
+                &[pid.unsigned_abs()][..],
+            )
+            .map_err(bus::unwritten)?;
+        let serial = bus.queue(&call)?;
+        let (_, answer) = bus.answer(serial, |_| {})?;
+        answer?;
+        Ok(())
+    };
+    ask().with_context(|| format!("have systemd move process {pid} into {}", scope.unit))?;
+    let membership = host::membership(&Procfs::open()?, pid)?;
+    let found = membership.unified().unwrap_or(Path::new(""));
+    if found.strip_prefix("/") == Ok(&place.cgroup) {
+        return Ok(());
+    }
+    let text = format!("systemd has left process {pid} in {}", found.display());
+    Err(Error::new(Kind::System, text))
+}
+
 /// Waits until systemd has removed the cgroup at `place`, which is empty by now. Where it does not in time, or is gone
 /// itself, that is whoever removes the rest.
 pub(super) fn await_removal(place: &Place, deadline: Instant) -> Result<()> {

@@ -14,7 +14,8 @@ fn namespaces(maps: Option<IdMaps>) -> Namespaces {
         }],
         ..Default::default()
     };
-    let plain = crate::plan::namespaces::plan(&linux).unwrap();
+    let plain =
+        crate::plan::namespaces::plan(&linux, crate::plan::namespaces::Caller::Host).unwrap();
     Namespaces { maps, ..plain }
 }
 

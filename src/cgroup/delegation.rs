@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a caller who is not root may do with cgroups, found out before anything is made: where it may make one, and
+//! whether its children can be born in one (cgroups(7), "Delegation containment"). Asks with faccessat2(2), changes nothing.
+
+use std::path::Path;
+
+use corten_sys::{Errno, fs};
+
+use super::Place;
+use super::attach::{self, DeviceControl};
+use super::control::NO_CGROUP;
+use super::resources::{Missing, Resources};
+use crate::error::{Error, Kind, Result};
+
+/// Whether the caller may make the cgroup at `place`, or use it as it is.
+pub fn may_make(place: &Place) -> bool {
+    let path = place.path();
+    for dir in path.ancestors() {
+        let answer = match dir == path {
+            true => fs::may_write(&dir.join("cgroup.procs")).and_then(|()| fs::may_write(dir)),
+            false => fs::may_write(dir),
+        };
+        match answer {
+            Err(error) if error.errno() == Errno::NOENT && dir != place.mount => {}
+            answer => return answer.is_ok(),
+        }
+    }
+    false
+}
+
+/// Whether a child of the caller, which is in the v2 cgroup `own` (as /proc/self/cgroup has it), can be born in or moved to
+/// `place`: that takes the right to write `cgroup.procs` of the nearest cgroup above both.
+pub fn may_enter(place: &Place, own: &Path) -> bool {
+    let Ok(own) = own.strip_prefix("/") else {
+        return false;
+    };
+    let names = own.components().zip(place.cgroup.components());
+    let common = names.take_while(|(own, other)| own == other);
+    let mut path = place.mount.clone();
+    path.extend(common.map(|(name, _)| name));
+    path.push("cgroup.procs");
+    fs::may_write(&path).is_ok()
+}
+
+/// What holds a container that gets no cgroup, for the `reason` given, to `resources`: refuses limits, and device rules
+/// that nothing would enforce. `confined` says whether the container has a user namespace of its own, `makes_nodes`
+/// whether it may have CAP_MKNOD.
+pub fn without_cgroup(
+    resources: &Resources,
+    reason: &str,
+    confined: bool,
+    makes_nodes: bool,
+) -> Result<DeviceControl> {
+    let mut settings = resources.settings.iter();
+    let limit = settings.find(|setting| setting.missing != Missing::Accept);
+    if let Some(limit) = limit {
+        let text = format!("{} needs a cgroup, and {reason}", limit.file);
+        return Err(Error::unsupported(&*limit.pointer, text).remedy(NO_CGROUP));
+    }
+    if attach::allow_all(&resources.devices) {
+        return Ok(DeviceControl::NotNeeded);
+    }
+    // SECURITY: device rules are left out only where the kernel, or the lack of CAP_MKNOD, keeps the container from
+    // devices that config.json does not name.
+    if confined || !makes_nodes || attach::is_confined()? {
+        return Ok(DeviceControl::UserNamespace);
+    }
+    let text = format!("device rules need a cgroup, and {reason}");
+    let remedy = "give the container a user namespace, or take CAP_MKNOD from it";
+    Err(Error::new(Kind::Unsupported, text)
+        .at("/linux/resources/devices")
+        .remedy(remedy))
+}
