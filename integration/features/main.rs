@@ -35,6 +35,7 @@ mod ps;
 mod races;
 mod rdt;
 mod resources;
+mod rootless;
 mod run;
 mod scheduling;
 mod seccomp;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::container::Container;
 use crate::runtime::probe;
 use crate::trial::Trial;
+use crate::user::{COUNT, SUBORDINATE, UID};
 
 /// The default document of `runc spec`, without a terminal.
 const BASE: &str = include_str!("base.json");
@@ -131,6 +132,29 @@ impl<'t> Draft<'t> {
         let map = json!([{"containerID": 0, "hostID": first, "size": size}]);
         give(&self.rootfs(), first);
         self.namespace("user", None)
+            .with("/linux/uidMappings", map.clone())
+            .with("/linux/gidMappings", map)
+    }
+
+    /// A user namespace that its user can make without help: root inside is the user.
+    pub fn users_namespace(self) -> Self {
+        self.user_namespace(UID, 1).edit(|spec| {
+            for mount in spec["mounts"].as_array_mut().expect("mounts") {
+                if let Some(options) = mount["options"].as_array_mut() {
+                    // Group 5, which owns terminals, isn't mapped.
+                    options.retain(|option| option != "gid=5");
+                }
+            }
+        })
+    }
+
+    /// One with the user's subordinate ids, which newuidmap(1) gives: root inside is the user, 1.. are those.
+    pub fn users_ranges(self) -> Self {
+        let map = json!([
+            {"containerID": 0, "hostID": UID, "size": 1},
+            {"containerID": 1, "hostID": SUBORDINATE, "size": COUNT},
+        ]);
+        self.users_namespace()
             .with("/linux/uidMappings", map.clone())
             .with("/linux/gidMappings", map)
     }

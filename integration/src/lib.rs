@@ -37,6 +37,7 @@ mod runtime;
 mod seen;
 mod sentinel;
 mod trial;
+mod user;
 
 pub use agent::Agent;
 pub use call::{Call, Outcome, Running, await_exit, find};
@@ -51,3 +52,4 @@ pub use runtime::{Runtime, probe};
 pub use seen::{Mount, Mounts, caps};
 pub use sentinel::Sentinel;
 pub use trial::{Trial, eventually, trial, trial_as};
+pub use user::{COUNT, Delegation, SUBORDINATE, UID, User};

@@ -2,7 +2,7 @@
 //! One test's world: a directory, an id prefix, a cgroup parent, a sentinel, a census before and after.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::driver::{self, Driver};
 use crate::exceptions::{Expected, expected};
 use crate::runtime::{Runtime, probe};
 use crate::sentinel::Sentinel;
+use crate::user::{Delegation, User};
 
 /// One test's world.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Trial {
     pub sentinel: Sentinel,
     containers: Cell<u32>,
     calls: Cell<u32>,
+    user: OnceCell<User>,
 }
 
 /// Runs a test in a world of its own; panics if the test does, or if anything is left behind.
@@ -95,7 +97,7 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
     fs::create_dir_all(&dir).expect("make trial directory");
     let census = Census::take(&prefix, &dir);
     let sentinel = Sentinel::plant(dir.join("sent"));
-    let trial = Trial {
+    let mut trial = Trial {
         name: name.into(),
         prefix,
         dir,
@@ -103,9 +105,11 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
         sentinel,
         containers: Cell::new(0),
         calls: Cell::new(0),
+        user: OnceCell::new(),
     };
 
     let result = catch_unwind(AssertUnwindSafe(|| test(&trial)));
+    drop(trial.user.take());
     let mut findings = census.findings(&trial.state_root());
     let end = Instant::now() + Duration::from_secs(10);
     while Driver::current() == Driver::Systemd && !findings.is_empty() && Instant::now() < end {
@@ -170,7 +174,7 @@ impl Trial {
 
     /// A call of the runtime, with its `--root` and the driver of cgroups.
     pub fn call(&self) -> Call {
-        self.program(&self.runtime.path)
+        self.users_program(&self.runtime.path)
             .arg("--root")
             .arg(self.state_root())
             .args(Driver::current().flags())
@@ -183,8 +187,27 @@ impl Trial {
 
     /// A call of any program, marked as this trial's.
     pub fn program(&self, path: &Path) -> Call {
+        Call::new(path, self.captured()).env("CORTEN_TRIAL", &self.prefix)
+    }
+
+    /// The same by the user, if there is one.
+    pub fn users_program(&self, path: &Path) -> Call {
+        let Some(user) = self.user.get() else {
+            return self.program(path);
+        };
+        let call = user.call(path, self.captured());
+        call.env("CORTEN_TRIAL", &self.prefix)
+    }
+
+    fn captured(&self) -> PathBuf {
         let number = self.calls.replace(self.calls.get() + 1);
-        Call::new(path, self.dir.join(format!("call{number}"))).env("CORTEN_TRIAL", &self.prefix)
+        self.dir.join(format!("call{number}"))
+    }
+
+    /// From here on the runtime is called by a user who is not root, from a cgroup of which so much is delegated.
+    pub fn become_user(&self, delegation: Delegation) -> &User {
+        let user = || User::new(&self.cgroup_parent(), &self.dir, delegation);
+        self.user.get_or_init(user)
     }
 
     /// A new container in the making: the base bundle, with an id of its own.

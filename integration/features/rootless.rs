@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Containers of a user who is not root: with and without a cgroup, a user namespace of one id or of many, and a caller who
+//! is root of a user namespace already.
+
+use std::fs;
+
+use corten_integration::{
+    Container, Delegation, Draft, Outcome, SUBORDINATE, Trial, UID, eventually, hierarchies, trial,
+};
+use serde_json::json;
+
+/// A draft that asks for no cgroup.
+fn draft(t: &Trial) -> Draft<'_> {
+    t.container()
+        .users_namespace()
+        .without("/linux/cgroupsPath")
+}
+
+fn up<'t>(draft: Draft<'t>) -> (Container<'t>, Outcome) {
+    let c = draft.probe("print up + pause").done();
+    let out = c.run_detached();
+    c.says(&out, "up");
+    (c, out)
+}
+
+/// The v2 cgroup of a process.
+fn cgroup_of(pid: i32) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("0::"));
+    line.unwrap().to_owned()
+}
+
+fn unified(cgroup: &str, file: &str) -> String {
+    let mut all = hierarchies().iter();
+    let dir = all.find(|one| one.unified()).unwrap().dir(cgroup);
+    fs::read_to_string(dir.join(file))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+fn pids(c: &Container<'_>) -> Vec<i32> {
+    let text = c.verb("ps", &["--format", "json"]).end().ok().stdout;
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn without_a_cgroup_it_stays_in_its_callers() {
+    trial(|t| {
+        let user = t.become_user(Delegation::None);
+        let (c, _) = up(draft(t));
+        assert_eq!(cgroup_of(c.pid()), user.cgroup);
+        let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
+        assert!(
+            status.contains("\nUid:\t1000\t1000\t1000\t1000\n"),
+            "{status}"
+        );
+        let ids = c.exec("ids").ok().seen("ids");
+        assert_eq!((&ids["uid"], &ids["gid"]), (&json!(0), &json!(0)));
+        c.end();
+    });
+}
+
+#[test]
+fn without_a_cgroup_all_processes_are_found() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let (c, _) = up(draft(t));
+        let second = exec_pid(&c);
+        let mut wanted = vec![c.pid(), second];
+        wanted.sort_unstable();
+        assert_eq!(pids(&c), wanted);
+        // Init of a PID namespace has no default for TERM.
+        c.verb("kill", &["--all"]).arg("TERM").end().ok();
+        eventually("the second process' end", || {
+            (pids(&c) == [c.pid()]).then_some(())
+        });
+        c.verb("kill", &["--all"]).arg("KILL").end().ok();
+        c.wait();
+        c.delete().ok();
+    });
+}
+
+#[test]
+fn what_needs_a_cgroup_is_refused_without_one() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let (c, _) = up(draft(t));
+        for verb in ["pause", "resume"] {
+            let text = c.verb(verb, &[]).end().fails();
+            let says = text.contains("no cgroup") || verb == "resume" || !t.is_corten();
+            assert!(says, "{text}");
+        }
+        let text = c.verb("update", &["--pids-limit", "5"]).end().fails();
+        assert!(
+            !t.is_corten() || text.contains("no cgroup of its own"),
+            "{text}"
+        );
+        assert_eq!(c.status(), "running");
+        c.delete_force().ok();
+    });
+}
+
+#[test]
+fn limits_without_a_cgroup_are_refused() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let c = draft(t)
+            .with("/linux/resources/pids/limit", json!(5))
+            .done();
+        let text = c.run().fails();
+        if t.is_corten() {
+            assert!(text.contains("/linux/resources/pids/limit"), "{text}");
+            assert!(text.contains("not delegated"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn no_limit_needs_no_cgroup() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let limits = json!({"pids": {"limit": -1}, "devices": [{"allow": false, "access": "rwm"}]});
+        let c = draft(t)
+            .with("/linux/resources", limits)
+            .probe("exit 7")
+            .done();
+        c.run().exits(7);
+    });
+}
+
+#[test]
+fn a_path_that_may_not_be_made_is_refused() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let c = t.container().users_namespace().done();
+        let text = c.run().fails();
+        if t.is_corten() {
+            assert!(text.contains("/linux/cgroupsPath"), "{text}");
+            assert!(text.contains("systemd-run --user"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_delegated_cgroup_has_it_beside_the_caller() {
+    trial(|t| {
+        let user = t.become_user(Delegation::Around);
+        let limits = json!({"cgroup.max.descendants": "3"});
+        let draft = draft(t)
+            .with("/linux/cgroupsPath", json!("one"))
+            .with("/linux/resources/unified", limits);
+        let (c, _) = up(draft);
+        let cgroup = cgroup_of(c.pid());
+        assert_eq!(cgroup, user.cgroup.replace("callers", "one"));
+        assert_eq!(unified(&cgroup, "cgroup.max.descendants"), "3");
+        assert_eq!(cgroup_of(exec_pid(&c)), cgroup);
+        c.verb("pause", &[]).end().ok();
+        assert_eq!(c.status(), "paused");
+        c.verb("resume", &[]).end().ok();
+        assert_eq!(pids(&c).len(), 2);
+        c.end();
+    });
+}
+
+/// The host's pid of a further process.
+fn exec_pid(c: &Container<'_>) -> i32 {
+    let file = c.bundle.with_extension("pid");
+    let options = ["--detach", "--pid-file", file.to_str().unwrap()];
+    c.exec_call(&options, &["/probe", "pause"]).end().ok();
+    fs::read_to_string(file).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_caller_s_own_cgroup_will_do() {
+    trial(|t| {
+        let user = t.become_user(Delegation::Own);
+        let (c, _) = up(draft(t));
+        let cgroup = cgroup_of(c.pid());
+        assert!(cgroup.starts_with(&format!("{}/", user.cgroup)), "{cgroup}");
+        c.end();
+    });
+}
+
+#[test]
+fn subordinate_ids_are_mapped_by_newuidmap() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let user = json!({"uid": 5, "gid": 6, "additionalGids": [7, 8]});
+        let c = draft(t)
+            .users_ranges()
+            .with("/process/user", user)
+            .probe("ids + read /proc/self/setgroups + stat / + pause")
+            .done();
+        let out = c.run_detached();
+        let ids = c.seen(&out, "ids");
+        assert_eq!((&ids["uid"], &ids["gid"]), (&json!(5), &json!(6)));
+        assert_eq!(ids["groups"], json!([7, 8]));
+        assert_eq!(c.seen(&out, "stat")["/"]["uid"], json!(0));
+        let status = fs::read_to_string(format!("/proc/{}/status", c.pid())).unwrap();
+        let mapped = format!("\nUid:\t{}\t", SUBORDINATE + 4);
+        assert!(status.contains(&mapped), "{status}");
+        let ids = c
+            .exec_call(&["--user", "9:9"], &["/probe", "ids"])
+            .end()
+            .ok()
+            .seen("ids");
+        assert_eq!(ids["uid"], json!(9));
+        c.end();
+    });
+}
+
+#[test]
+fn ids_that_are_not_the_user_s_are_refused() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let map = json!([{"containerID": 0, "hostID": 300_000, "size": 10}]);
+        let c = draft(t).with("/linux/uidMappings", map).done();
+        let text = c.run().fails();
+        if t.is_corten() {
+            assert!(text.contains("/linux/uidMappings"), "{text}");
+            assert!(text.contains("/etc/subuid"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn further_groups_of_a_single_one_are_refused() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let c = draft(t)
+            .with("/process/user/additionalGids", json!([7]))
+            .done();
+        let text = c.run().fails();
+        if t.is_corten() {
+            assert!(text.contains("/process/user/additionalGids"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn without_a_user_namespace_a_user_is_told_to_add_one() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let c = t.container().without("/linux/cgroupsPath").done();
+        let text = c.run().fails();
+        if t.is_corten() {
+            assert!(text.contains("/linux/namespaces"), "{text}");
+        }
+    });
+}
+
+#[test]
+fn sources_are_opened_as_the_caller() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let closed = t.directory("closed");
+        fs::create_dir(closed.join("data")).unwrap();
+        fs::write(closed.join("data/file"), "seen").unwrap();
+        for path in [
+            closed.clone(),
+            closed.join("data"),
+            closed.join("data/file"),
+        ] {
+            std::os::unix::fs::chown(path, Some(UID), Some(UID)).unwrap();
+        }
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(&closed, mode).unwrap();
+        // Root inside is no id of the user's own: it could not come there.
+        let map = json!([
+            {"containerID": 0, "hostID": SUBORDINATE, "size": 1000},
+            {"containerID": 1000, "hostID": UID, "size": 1},
+        ]);
+        let c = draft(t)
+            .users_ranges()
+            .with("/linux/uidMappings", map.clone())
+            .with("/linux/gidMappings", map)
+            .mount("/data", "bind", closed.join("data"), &["rbind"])
+            .probe("read /data/file")
+            .done();
+        let read = c.run().ok().seen("read");
+        assert_eq!(read["/data/file"]["ok"], "seen");
+    });
+}
+
+#[test]
+fn the_score_for_the_oom_killer_can_be_raised_alone() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let path = "/proc/self/oom_score_adj";
+        let with = |score: i32| draft(t).with("/process/oomScoreAdj", json!(score));
+        let (c, _) = up(with(500));
+        let read = c.exec(&format!("read {path}")).ok().seen("read");
+        assert_eq!(read[path]["ok"], "500\n");
+        c.end();
+        let text = with(-500).done().run().fails();
+        assert!(
+            !t.is_corten() || text.contains("/process/oomScoreAdj"),
+            "{text}"
+        );
+    });
+}

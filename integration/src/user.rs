@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A user without privileges who calls the runtime: ids of their own, subordinate ones where a test asks for them, and a
+//! cgroup to call from that is delegated or not. The suite itself stays root, to look at everything.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use crate::call::Call;
+use crate::cgroups;
+
+/// The user, and the only group.
+pub const UID: u32 = 1000;
+/// The first of the subordinate ids.
+pub const SUBORDINATE: u32 = 200_000;
+/// How many.
+pub const COUNT: u32 = 65_536;
+
+/// What of the cgroups is the user's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delegation {
+    /// Nothing.
+    None,
+    /// The cgroup that the caller is in, but none above.
+    Own,
+    /// The one above, too.
+    Around,
+}
+
+/// Enters the cgroup `$0`, takes `$1` for the subordinate ids of both kinds, becomes user `$2` and runs the rest.
+const BECOME: &str = r#"
+echo 0 > "$0/cgroup.procs" || exit 126
+ids=$1 uid=$2
+shift 2
+exec unshare --mount --propagation slave -- sh -c '
+    mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid || exit 126
+    exec "$@"' "$ids" setpriv --reuid="$uid" --regid="$uid" --clear-groups -- "$@"
+"#;
+
+/// The user of one trial.
+#[derive(Debug)]
+pub struct User {
+    /// The cgroup that calls are made from, absolute on cgroup v2.
+    pub cgroup: String,
+    ids: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl User {
+    /// Makes the cgroups below `parent`, and gives `dir` to the user.
+    pub(crate) fn new(parent: &str, dir: &Path, delegation: Delegation) -> Self {
+        let ids = dir.join("subids");
+        fs::write(&ids, format!("{UID}:{SUBORDINATE}:{COUNT}\n")).expect("write subordinate ids");
+        chown(dir, Some(UID), Some(UID)).expect("give the trial's directory to the user");
+        let unified = cgroups::unified().expect("cgroup v2");
+        let cgroup = format!("{parent}/callers");
+        let made = vec![unified.dir(parent), unified.dir(&cgroup)];
+        for dir in &made {
+            fs::create_dir_all(dir).expect("make the callers' cgroup");
+        }
+        let given = match delegation {
+            Delegation::None => &made[2..],
+            Delegation::Own => &made[1..],
+            Delegation::Around => &made[..],
+        };
+        for dir in given {
+            for file in [
+                "",
+                "cgroup.procs",
+                "cgroup.threads",
+                "cgroup.subtree_control",
+            ] {
+                chown(dir.join(file), Some(UID), Some(UID)).expect("delegate the cgroup");
+            }
+        }
+        Self { cgroup, ids, made }
+    }
+
+    /// A call of `program` by the user.
+    pub(crate) fn call(&self, program: &Path, captured: PathBuf) -> Call {
+        let cgroup = self.made.last().expect("the callers' cgroup");
+        Call::new(Path::new("sh"), captured)
+            .args(["-c", BECOME])
+            .arg(cgroup)
+            .arg(&self.ids)
+            .arg(UID.to_string())
+            .arg(program)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // What still holds a process or a container's cgroup is for the census to find.
+        for dir in self.made.iter().rev() {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
