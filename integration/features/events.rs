@@ -117,6 +117,7 @@ fn usage_grows() {
         let c = t
             .container()
             .mount("/data", "bind", &dir, &["rbind"])
+            .with("/linux/resources/memory", json!({"limit": 134_217_728}))
             .probe("print up + wait-for /data/go + eat 32 + print fed + pause")
             .done();
         let out = c.run_detached();
@@ -157,7 +158,8 @@ fn lines_come_until_the_container_is_gone() {
 fn the_end_of_init_is_the_end() {
     trial(|t| {
         let c = up(t);
-        let events = c.verb("events", &["--interval", "1h"]).spawn();
+        let events = c.verb("events", &["--interval", "50ms"]).spawn();
+        eventually("a line", || (!printed(&events).is_empty()).then_some(()));
         c.kill("KILL").ok();
         events.end().ok();
         c.delete().ok();

@@ -6,8 +6,18 @@ use std::fs;
 use corten_integration::{Container, Outcome, Trial, has_controllers, hierarchies, trial};
 use serde_json::json;
 
+/// With a limit of memory and of tasks: a container without any need not be counted on v2.
 fn up(t: &Trial) -> Container<'_> {
-    let c = t.container().probe("print up + pause").done();
+    let limited = |name: &str| has_controllers(&[name]);
+    let mut draft = t.container().probe("print up + pause");
+    if limited("memory") {
+        let limit = json!({"limit": 1_u64 << 30, "reservation": 1_u64 << 20});
+        draft = draft.with("/linux/resources/memory", limit);
+    }
+    if limited("pids") {
+        draft = draft.with("/linux/resources/pids", json!({"limit": 1000}));
+    }
+    let c = draft.done();
     let out = c.run_detached();
     c.says(&out, "up");
     c
@@ -427,7 +437,7 @@ fn a_class_needs_resctrl() {
             "{error}"
         );
         if has_controllers(&["pids"]) {
-            assert_eq!(pids(&c), "max");
+            assert_eq!(pids(&c), "1000");
         }
         c.end();
     });

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use corten_sys::Errno;
+
 use super::LOCK_DEADLINE;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
@@ -35,14 +37,23 @@ pub(super) fn pause(store: &Store, id: &ContainerId) -> Result<()> {
 fn freeze(container: &Container) -> Result<()> {
     let not_running = || Error::new(Kind::Status, "container not running");
     let cgroup = Cgroup::open(&container.record().cgroup)?.ok_or_else(not_running)?;
-    let frozen = cgroup.freeze(Instant::now() + DEADLINE);
-    // It may have ended meanwhile: nothing is as easily frozen as an empty cgroup.
-    if container.status()? != Status::Stopped {
-        return frozen;
+    if let Err(error) = cgroup.freeze(Instant::now() + DEADLINE) {
+        let ended = matches!(container.status(), Ok(Status::Stopped));
+        return Err(if ended { not_running() } else { error });
     }
-    // Where this fails the cgroup is gone, too, or was not frozen.
-    let _ = cgroup.thaw(Instant::now() + DEADLINE);
-    Err(not_running())
+    // It may have ended meanwhile: nothing is as easily frozen as an empty cgroup.
+    let failure = match container.status() {
+        Ok(Status::Stopped) => not_running(),
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    match cgroup.thaw(Instant::now() + DEADLINE) {
+        // One that has ended may have no cgroup any more.
+        Err(error) if error.errno() != Some(Errno::NOENT) => {
+            Err(failure.context(format!("thaw again after a failure ({error})")))
+        }
+        _ => Err(failure),
+    }
 }
 
 /// Lets the container `id` go on.

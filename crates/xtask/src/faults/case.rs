@@ -102,6 +102,11 @@ impl Bench {
         let expression = format!("inject={calls}:{what}:when={}", point.when);
         let hit = self.hit(verb, &id, &["-e", &expression])?;
         let mut complaints = Vec::new();
+        let failed =
+            matches!(&hit.status, Ok(status) if verdict::ending(*status) == Ending::Failed);
+        if verb == Verb::Pause && failed && self.runtime.timed(&["resume", &id]).is_ok() {
+            complaints.push("failed, and left the container paused".into());
+        }
         if let Err(failure) = self.runtime.timed(&["delete", "--force", &id]) {
             complaints.push(failure.to_string());
         }
@@ -133,11 +138,12 @@ impl Bench {
 
     /// Brings the container to where the verb applies, and runs the verb under strace.
     fn hit(&self, verb: Verb, id: &str, options: &[&str]) -> Result<Hit> {
-        if matches!(verb, Verb::Start | Verb::Delete) {
+        let runs = matches!(verb, Verb::Delete | Verb::Pause | Verb::Update);
+        if runs || verb == Verb::Start {
             self.runtime
                 .timed(&["create", "--bundle", &self.lasting, id])?;
         }
-        if verb == Verb::Delete {
+        if runs {
             self.runtime.timed(&["start", id])?;
         }
         let words = self.runtime.words(&match verb {
@@ -145,6 +151,8 @@ impl Bench {
             Verb::Start => vec!["start", id],
             Verb::Run => vec!["run", "--bundle", &self.brief, id],
             Verb::Delete => vec!["delete", "--force", id],
+            Verb::Pause => vec!["pause", id],
+            Verb::Update => vec!["update", "--pids-limit=77", "--cpu-quota=50000", id],
         });
         let said = self.logs.join("said");
         let file = File::create(&said).context(|| format!("make {}", said.display()))?;

@@ -12,6 +12,10 @@ pub enum Verb {
     Run,
     /// `delete --force` of a running container
     Delete,
+    /// `pause` of a running container
+    Pause,
+    /// `update` of several limits of a running container
+    Update,
 }
 
 impl Verb {
