@@ -24,7 +24,15 @@ impl Cgroup {
         let changed = hybrid::realtime(&self.paths().v1, settings)
             .and_then(|()| self.change(settings))
             .and_then(|()| self.verify(settings));
-        let Err(error) = changed else { return Ok(()) };
+        let Err(mut error) = changed else {
+            return Ok(());
+        };
+        // What v1 answers where it can't reclaim enough.
+        if error.errno() == Some(Errno::BUSY)
+            && let Ok(Some(used)) = self.memory_used()
+        {
+            error = error.remedy(format!("{used} bytes of memory are used"));
+        }
         match self.change(&former) {
             Ok(()) => Err(error),
             Err(left) => Err(error.context(format!("leave limits half changed ({left})"))),
