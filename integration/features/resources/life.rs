@@ -30,7 +30,7 @@ fn after<'t>(t: &'t Trial, steps: &str) -> Container<'t> {
 
 fn gone(t: &Trial, c: &Container<'_>) {
     for hierarchy in hierarchies() {
-        let dir = hierarchy.dir(&format!("{}/{}", t.cgroup_parent(), c.id));
+        let dir = hierarchy.dir(&t.cgroup_of(&c.id));
         assert!(!dir.exists(), "{dir:?}");
     }
 }

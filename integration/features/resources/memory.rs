@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Memory and swap.
 
-use corten_integration::{Container, eventually, has_controllers, trial};
+use corten_integration::{Container, Driver, eventually, has_controllers, trial};
 use serde_json::{Value, json};
 
 use super::{count, file, reads_back, up, v1, with};
@@ -116,6 +116,13 @@ fn a_process_over_the_limit_is_killed_and_counted() {
         }
         let c = with(t, &limit(32)).probe("eat 256").done();
         c.run().exits(128 + 9);
+        // And the limit is what kills it.
+        let c = with(t, &limit(512)).probe("eat 256").done();
+        c.run().ok();
+        if Driver::current() == Driver::Systemd {
+            eprintln!("systemd removes a scope whose processes have ended: no count to read");
+            return;
+        }
         // Once more, with the cgroup still there to be read.
         let c = with(t, &limit(32)).probe("eat 256").done();
         c.create().ok();
@@ -125,9 +132,6 @@ fn a_process_over_the_limit_is_killed_and_counted() {
         assert_eq!(killed(&c), 1);
         c.delete().ok();
         assert!(!c.cgroup("memory").exists());
-        // And the limit is what kills it.
-        let c = with(t, &limit(512)).probe("eat 256").done();
-        c.run().ok();
     });
 }
 
