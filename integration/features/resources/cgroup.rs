@@ -143,6 +143,33 @@ fn a_parent_with_processes_is_explained() {
     });
 }
 
+/// A level with a threaded cgroup below it is the domain of all of them: other cgroups there hold no processes.
+#[test]
+fn a_cgroup_that_takes_no_processes_is_explained() {
+    trial(|t| {
+        if !has_paths() {
+            return;
+        }
+        let domain = unified().dir(&format!("{}/domain", t.cgroup_parent()));
+        fs::create_dir_all(domain.join("threads")).unwrap();
+        fs::write(domain.join("threads/cgroup.type"), "threaded").unwrap();
+        let path = format!("{}/domain/inner", t.cgroup_parent());
+        let c = t
+            .container()
+            .with("/linux/cgroupsPath", json!(path))
+            .probe("exit 0")
+            .done();
+        let said = c.create().fails();
+        if t.is_corten() {
+            assert!(said.contains("domain invalid"), "{said}");
+            assert!(said.contains("linux.cgroupsPath"), "{said}");
+        }
+        assert!(!unified().dir(&path).exists());
+        fs::remove_dir(domain.join("threads")).unwrap();
+        remove_parents(t, &["domain"]);
+    });
+}
+
 #[test]
 fn an_empty_cgroup_that_is_there_is_taken() {
     trial(|t| {
