@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use corten_sys::Errno;
 use corten_sys::cgroup_fs;
-use corten_sys::fs::{self, Mode, Procfs};
+use corten_sys::fs::{self, Mode};
 use corten_sys::lock::{self, Lock};
 use corten_sys::stub::Stub;
 
@@ -18,7 +18,6 @@ use super::control::{open_dir, write_at};
 use super::resources::{Hierarchy, Missing, Resources, Setting};
 use super::{Cgroup, Paths, Place, controllers, hybrid, systemd};
 use crate::error::{Context, Error, Kind, Result};
-use crate::host;
 use crate::plan::scope::Scope;
 
 /// How often a directory is made again when somebody removes the one above it meanwhile.
@@ -261,10 +260,8 @@ impl Held {
         };
         let (settings, more) = (&resources.settings, &resources.properties);
         systemd::start(paths, scope, settings, more, pid)?;
-        let membership = host::membership(&Procfs::open()?, pid)?;
-        let found = membership.unified().unwrap_or(Path::new(""));
-        if found.strip_prefix("/") != Ok(&paths.unified.cgroup) {
-            let text = format!("systemd has put {} into {}", scope.unit, found.display());
+        if !systemd::is_in(paths, pid)? {
+            let text = format!("systemd has {} in another cgroup", scope.unit);
             return Err(Error::new(Kind::System, text));
         }
         Ok(held)

@@ -281,7 +281,7 @@ impl From<Refusal> for Error {
 }
 
 /// A call of the broker itself.
-fn driver_call(member: &str) -> MarshalledMessage {
+pub(super) fn driver_call(member: &str) -> MarshalledMessage {
     MessageBuilder::new()
         .call(member)
         .on("/org/freedesktop/DBus")

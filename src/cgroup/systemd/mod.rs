@@ -47,6 +47,7 @@ const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// The cgroup of `manager` itself, relative to the mount: its units are below it.
@@ -142,16 +143,24 @@ pub(super) fn start(
             properties: &wanted,
         };
         asked.watch_jobs()?;
-        match asked.start(&missing_slices(paths, scope))? {
-            Ok(()) => return Ok(()),
-            Err(refusal) if refusal.name != UNIT_EXISTS => return Err(refusal.into()),
-            Err(_) => {}
-        }
-        // One of the slices may be there, known or described by a file, without a cgroup.
-        match asked.start(&[])? {
-            Ok(()) => Ok(()),
-            Err(refusal) if refusal.name != UNIT_EXISTS => Err(refusal.into()),
-            Err(refusal) => asked.start_again(paths, refusal),
+        let mut slices = missing_slices(paths, scope);
+        loop {
+            let Err(refusal) = asked.start(&slices)? else {
+                return Ok(());
+            };
+            match refusal.name.as_str() {
+                // systemd executes itself anew: an upgrade does that. The request may have been among its last.
+                NO_REPLY => {
+                    asked.await_systemd()?;
+                    if is_in(paths, pid)? {
+                        return Ok(());
+                    }
+                }
+                // One of the slices may be there, known or described by a file, without a cgroup.
+                UNIT_EXISTS if !slices.is_empty() => slices.clear(),
+                UNIT_EXISTS => asked.await_end(paths, refusal)?,
+                _ => return Err(refusal.into()),
+            }
         }
     };
     start().with_context(|| format!("have systemd start {}", scope.unit))
@@ -258,8 +267,28 @@ impl Request<'_> {
         }
     }
 
-    /// Asks once more, if the unit of this name is only what is left of an ended one.
-    fn start_again(&mut self, paths: &Paths, refusal: Refusal) -> Result<()> {
+    /// Waits until somebody is systemd on this bus.
+    fn await_systemd(&mut self) -> Result<()> {
+        self.bus.watch(&format!(
+            "type='signal',member='NameOwnerChanged',arg0='{NAME}'"
+        ))?;
+        loop {
+            let mut call = bus::driver_call("GetNameOwner");
+            call.body.push_param(NAME).map_err(bus::unwritten)?;
+            let serial = self.bus.queue(&call)?;
+            let mut has_changed = false;
+            let (_, owner) = self.bus.answer(serial, |_| has_changed = true)?;
+            if owner.is_ok() {
+                return Ok(());
+            }
+            while !has_changed {
+                has_changed = matches!(self.bus.next()?, Heard::Signal(_));
+            }
+        }
+    }
+
+    /// Waits until the unit of this name is gone, if it is only what is left of an ended one.
+    fn await_end(&mut self, paths: &Paths, refusal: Refusal) -> Result<()> {
         if super::Cgroup::open(paths)?.is_some_and(|cgroup| cgroup.populated().unwrap_or(true)) {
             let remedy = "choose another linux.cgroupsPath, or end the unit";
             return Err(Error::from(refusal)
@@ -291,8 +320,15 @@ impl Request<'_> {
                     && signal.dynheader.sender.as_deref() == Some(&systemd);
             }
         }
-        Ok(self.start(&[])??)
+        Ok(())
     }
+}
+
+/// Whether the process is where the scope's processes are.
+pub(super) fn is_in(paths: &Paths, pid: i32) -> Result<bool> {
+    let membership = host::membership(&Procfs::open()?, pid)?;
+    let found = membership.unified().unwrap_or(Path::new(""));
+    Ok(found.strip_prefix("/") == Ok(&paths.unified.cgroup))
 }
 
 /// The end of a job.
