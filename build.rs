@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The release binary is linked without its tables for unwinding: a tenth of it, and nothing unwinds where a panic
-//! aborts. What is lost is the list of addresses that a panic would print of a binary without symbols.
+//! aborts. What is lost is the list of addresses that a panic would print of a binary without symbols. Functions of the
+//! same instructions are linked once.
 
 #![allow(clippy::print_stdout)] // Cargo listens there
 
@@ -16,5 +17,6 @@ fn main() {
     };
     if profile == "release" {
         println!("cargo::rustc-link-arg-bin=corten=-Wl,-T,{root}/no-unwind-tables.ld");
+        println!("cargo::rustc-link-arg-bin=corten=-Wl,--icf=all");
     }
 }

@@ -34,3 +34,5 @@ pub mod stub;
 #[cfg(target_arch = "x86_64")]
 pub mod trial;
 pub mod tty;
+#[cfg(all(panic = "abort", not(debug_assertions)))]
+mod unwind;
