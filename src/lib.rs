@@ -16,7 +16,7 @@
 //!           ├ plan
 //!           ├ bundle · host
 //!           ├ seccomp
-//!           └ error · sort ─ sys
+//!           └ error · json · sort ─ sys
 //! ```
 
 #![forbid(unsafe_code)]
@@ -30,6 +30,7 @@ pub mod command;
 pub mod error;
 pub mod hooks;
 pub mod host;
+pub mod json;
 pub mod limits;
 pub mod parent;
 pub mod plan;

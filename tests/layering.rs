@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 /// (module, what it may know). An arrow that is not here is a new layer, or a mistake.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
+    ("json", &[]),
     ("sort", &[]),
-    ("host", &["error", "sort"]),
+    ("host", &["error", "json", "sort"]),
     ("seccomp", &["error", "sort"]),
     ("bundle", &["error", "seccomp"]),
     ("protocol", &["error"]),
@@ -20,12 +21,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("limits", &["bundle", "error", "plan"]),
     ("source", &["error", "plan"]),
     ("hooks", &["bundle", "error", "plan"]),
-    ("cgroup", &["bundle", "error", "host", "plan"]),
+    ("cgroup", &["bundle", "error", "host", "json", "plan"]),
     (
         "check",
         &["bundle", "cgroup", "error", "host", "plan", "seccomp"],
     ),
-    ("rdt", &["error", "plan"]),
+    ("rdt", &["error", "json", "plan"]),
     ("store", &["cgroup", "error", "rdt", "sort"]),
     (
         "child",
@@ -41,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "command",
         &[
-            "bundle", "cgroup", "check", "cli", "error", "hooks", "host", "parent", "plan",
+            "bundle", "cgroup", "check", "cli", "error", "hooks", "host", "json", "parent", "plan",
             "protocol", "rdt", "seccomp", "sort", "store",
         ],
     ),

@@ -2,10 +2,11 @@
 //! What a container has used, under runc's names and in its units: `events` prints this as it is. Times are nanoseconds,
 //! sizes are bytes. What a host does not count is zero or left out, as runc has it.
 //!
-//! `unified.rs` reads the files of cgroup v2, `v1.rs` those of controllers that the host keeps on v1, `parse.rs` takes
+//! `show.rs` has the names, `unified.rs` reads the files of cgroup v2, `v1.rs` those of controllers that the host keeps on v1, `parse.rs` takes
 //! their text apart. Pressure is read from the container's v2 cgroup on every host.
 
 mod parse;
+mod show;
 mod unified;
 mod v1;
 
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use corten_sys::Errno;
 use corten_sys::fs;
-use serde::Serialize;
 
 use super::Cgroup;
 use super::control::read_at;
@@ -40,51 +40,36 @@ pub struct Stats {
     pub hugetlb: BTreeMap<String, Hugetlb>,
 }
 
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 /// Time of processors.
-#[derive(Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Cpu {
     usage: CpuUsage,
     throttling: Throttling,
-    #[serde(skip_serializing_if = "Option::is_none")]
     psi: Option<Pressure>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct CpuUsage {
-    #[serde(skip_serializing_if = "is_zero")]
     total: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     percpu: Vec<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     percpu_kernel: Vec<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     percpu_user: Vec<u64>,
     kernel: u64,
     user: u64,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Throttling {
-    #[serde(skip_serializing_if = "is_zero")]
     periods: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     throttled_periods: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     throttled_time: u64,
 }
 
 /// Which processors and memory nodes; only cgroup v1 tells.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct CpuSet {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     cpus: Vec<u32>,
     cpu_exclusive: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     mems: Vec<u32>,
     mem_hardwall: u64,
     mem_exclusive: u64,
@@ -97,87 +82,63 @@ pub struct CpuSet {
 }
 
 /// Memory.
-#[derive(Debug, Default, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Memory {
-    #[serde(skip_serializing_if = "is_zero")]
     cache: u64,
     usage: Amount,
     /// Memory and swap together, as v1 counts them.
     swap: Amount,
     kernel: Amount,
-    #[serde(rename = "kernelTCP")]
     kernel_tcp: Amount,
     /// memory.stat.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     raw: BTreeMap<String, u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     psi: Option<Pressure>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Amount {
     /// No limit is the greatest number there is.
     limit: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     usage: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     max: u64,
     failcnt: u64,
 }
 
 /// Tasks.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pids {
-    #[serde(skip_serializing_if = "is_zero")]
     current: u64,
     /// 0 is no limit.
-    #[serde(skip_serializing_if = "is_zero")]
     limit: u64,
 }
 
 /// Block devices.
-#[derive(Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, PartialEq)]
 pub struct Blkio {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     io_service_bytes_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     io_serviced_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     io_queue_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     io_service_time_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     io_wait_time_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     io_merged_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     io_time_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     sectors_recursive: Vec<Io>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     psi: Option<Pressure>,
 }
 
 /// One count of one device.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Io {
-    #[serde(skip_serializing_if = "is_zero")]
     major: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     minor: u64,
-    #[serde(skip_serializing_if = "str::is_empty")]
     op: String,
-    #[serde(skip_serializing_if = "is_zero")]
     value: u64,
 }
 
 /// Huge pages of one size.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Hugetlb {
-    #[serde(skip_serializing_if = "is_zero")]
     usage: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     max: u64,
     failcnt: u64,
 }

@@ -3,44 +3,54 @@
 
 use std::time::Duration;
 
-/// Units and their nanoseconds; `m` after `ms`, which begins like it.
-const UNITS: [(&str, f64); 7] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
+/// Units and their nanoseconds.
+const UNITS: [(&str, u128); 7] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
 ];
 
-/// The longest that Go's type holds, in nanoseconds: 2^63.
-const LONGEST: f64 = 9_223_372_036_854_775_808.0;
-
-/// Reads one; `None` for what is none, or is less than nothing.
+/// Reads one, of at most as many nanoseconds as Go's type holds; `None` for what is none, or is less than nothing.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Some(Duration::ZERO);
     }
-    let mut total = 0.0;
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut total: u128 = 0;
     loop {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let number: f64 = number.parse().ok()?;
-        let (unit, nanoseconds) = UNITS.iter().find(|(unit, _)| {
-            let after = tail.strip_prefix(unit);
-            after.is_some_and(|after| {
-                after.starts_with(|c: char| c.is_ascii_digit() || c == '.') || after.is_empty()
-            })
-        })?;
-        total += number * nanoseconds;
-        rest = tail.get(unit.len()..)?;
+        let (number, tail) = rest.split_at(rest.find(|c| !is_number(c))?);
+        let (unit, tail) = tail.split_at(tail.find(is_number).unwrap_or(tail.len()));
+        let (_, nanoseconds) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        total = total.checked_add(scaled(number, *nanoseconds)?)?;
+        rest = tail;
         if rest.is_empty() {
             break;
         }
     }
-    (total < LONGEST).then(|| Duration::from_nanos(total as u64))
+    let total = i64::try_from(total).ok()?;
+    Some(Duration::from_nanos(total.unsigned_abs()))
+}
+
+/// A decimal number times `unit`, cut to a whole one.
+pub fn scaled(number: &str, unit: u128) -> Option<u128> {
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() && part.is_empty() || !digits(whole) || !digits(part) {
+        return None;
+    }
+    // More digits than that decide nothing any more.
+    let part = part.get(..part.len().min(18))?;
+    let read = |text: &str| match text {
+        "" => Some(0),
+        text => text.parse::<u64>().ok().map(u128::from),
+    };
+    let fraction = read(part)?.checked_mul(unit)? / 10_u128.pow(part.len() as u32);
+    read(whole)?.checked_mul(unit)?.checked_add(fraction)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::duration::scaled;
 use super::typed::Words;
 use crate::error::{Error, Kind, Result};
 use crate::store::ContainerId;
@@ -161,18 +162,11 @@ fn bytes(text: &str) -> Option<i64> {
         "p" | "pi" => 50,
         _ => return None,
     };
-    if let Ok(number) = number.parse::<i64>() {
-        return number.checked_mul(1 << shift);
-    }
-    // A fraction; what has no digit before or after its point is no number to Go either.
-    let (whole, part) = number.split_once('.')?;
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(part) {
+    // What has no digit before or after its point is no number to Go either.
+    if number.starts_with('.') || number.ends_with('.') {
         return None;
     }
-    let amount = number.parse::<f64>().ok()? * (1_u64 << shift) as f64;
-    // 2^63, from which on there is no i64.
-    (amount < 9_223_372_036_854_775_808.0).then_some(amount as i64)
+    i64::try_from(scaled(number, 1 << shift)?).ok()
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 use super::create::unknown;
 use crate::bundle::finding::{Finding, Severity};
 use crate::check;
-use crate::cli::json::Json;
 use crate::cli::meant::{CheckArgs, CheckFormat};
 use crate::cli::report;
 use crate::error::Result;
+use crate::json::Json;
 
 /// Of a bundle that `create` would refuse.
 const REFUSED: u8 = 1;

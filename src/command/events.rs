@@ -4,45 +4,20 @@
 //!
 //! Reads the container's cgroup, and holds its init by a descriptor, whose end is the container's and this verb's.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use corten_sys::fs::Procfs;
 use corten_sys::signal::{self, Interest};
-use serde::Serialize;
 
 use crate::cgroup::Cgroup;
-use crate::cgroup::stats::{Blkio, Cpu, CpuSet, Hugetlb, Memory, Pids};
 use crate::cli::meant::EventsArgs;
 use crate::cli::report::{self, Log};
 use crate::error::{Context, Error, Kind, Result};
 use crate::host::{self, Interface};
+use crate::json::{Json, Members};
 use crate::rdt;
 use crate::store::{Container, Init, Status, Store};
-
-/// A line.
-#[derive(Serialize)]
-struct Event<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Data>,
-}
-
-/// runc's members in runc's order.
-#[derive(Serialize)]
-struct Data {
-    cpu: Cpu,
-    cpuset: CpuSet,
-    memory: Memory,
-    pids: Pids,
-    blkio: Blkio,
-    hugetlb: BTreeMap<String, Hugetlb>,
-    intel_rdt: rdt::Stats,
-    network_interfaces: Option<Vec<Interface>>,
-}
 
 /// Prints the events of one container.
 pub(super) fn events(store: &Store, args: &EventsArgs, log: &Log) -> Result<()> {
@@ -112,34 +87,33 @@ impl Watched<'_> {
 
     /// Nothing of a container that ends meanwhile: its files go one by one, and its number may be anybody's.
     fn print_stats(&self) -> Result<()> {
-        let data = self.data()?;
-        if self.init.is_alive()? {
-            self.print("stats", Some(data))?;
-        }
-        Ok(())
-    }
-
-    fn data(&self) -> Result<Data> {
         let used = self.cgroup.stats().context("read what was used")?;
-        Ok(Data {
-            cpu: used.cpu,
-            cpuset: used.cpuset,
-            memory: used.memory,
-            pids: used.pids,
-            blkio: used.blkio,
-            hugetlb: used.hugetlb,
-            intel_rdt: match &self.container.record().rdt {
-                Some(group) => rdt::stats(rdt::Root::find()?, group)?,
-                None => rdt::Stats::default(),
-            },
-            network_interfaces: host::interfaces(&Procfs::open()?, self.init.pid),
-        })
+        let rdt = match &self.container.record().rdt {
+            Some(group) => rdt::stats(rdt::Root::find()?, group)?,
+            None => rdt::Stats::default(),
+        };
+        let interfaces = host::interfaces(&Procfs::open()?, self.init.pid);
+        if !self.init.is_alive()? {
+            return Ok(());
+        }
+        let mut data = Members::default();
+        used.show(&mut data);
+        data.put("intel_rdt", rdt.json());
+        let interfaces = match &interfaces {
+            Some(all) => Json::List(all.iter().map(Interface::json).collect()),
+            None => Json::Null,
+        };
+        data.put("network_interfaces", interfaces);
+        self.print("stats", Some(data))
     }
 
-    fn print(&self, kind: &'static str, data: Option<Data>) -> Result<()> {
-        let id = self.container.id().as_str();
-        let line = serde_json::to_string(&Event { kind, id, data })
-            .map_err(|error| Error::new(Kind::System, format!("write an event: {error}")))?;
-        report::print(&format!("{line}\n"))
+    fn print(&self, kind: &str, data: Option<Members<'_>>) -> Result<()> {
+        let mut event = Members::default();
+        event.put("type", Json::from(kind));
+        event.put("id", Json::from(self.container.id().as_str()));
+        if let Some(data) = data {
+            event.put("data", data.object());
+        }
+        report::print(&format!("{}\n", event.object().compact()))
     }
 }

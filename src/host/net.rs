@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 
 use corten_sys::fs::{self, OFlags, Procfs};
 use corten_sys::process;
-use serde::Serialize;
+
+use crate::json::{Json, Members};
 
 /// One device, under the names of runc's type.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Interface {
     name: String,
     rx_bytes: u64,
@@ -20,6 +20,25 @@ pub struct Interface {
     tx_packets: u64,
     tx_errors: u64,
     tx_dropped: u64,
+}
+
+impl Interface {
+    /// As an object.
+    pub fn json(&self) -> Json<'_> {
+        let mut members = Members::default();
+        members.put("Name", Json::from(self.name.as_str()));
+        members.numbers(&[
+            ("RxBytes", self.rx_bytes),
+            ("RxPackets", self.rx_packets),
+            ("RxErrors", self.rx_errors),
+            ("RxDropped", self.rx_dropped),
+            ("TxBytes", self.tx_bytes),
+            ("TxPackets", self.tx_packets),
+            ("TxErrors", self.tx_errors),
+            ("TxDropped", self.tx_dropped),
+        ]);
+        members.object()
+    }
 }
 
 /// The devices of the process `pid` but for the loopback; `None` where its network namespace is the caller's, or is not
@@ -88,9 +107,9 @@ mod tests {
             tx_dropped: 10,
         };
         assert_eq!(found, [wanted]);
-        let shown = serde_json::to_string(&found).unwrap();
+        let shown = found[0].json().compact();
         assert!(
-            shown.starts_with(r#"[{"Name":"eth0","RxBytes":1234,"#),
+            shown.starts_with(r#"{"Name":"eth0","RxBytes":1234,"#),
             "{shown}"
         );
     }

@@ -7,40 +7,32 @@ use std::path::Path;
 use corten_sys::Errno;
 use corten_sys::cgroup_fs;
 use corten_sys::fs::{self, Mode, OFlags};
-use serde::Serialize;
 
 use super::{Group, Root};
 use crate::error::Result;
+use crate::json::{Json, Members};
 
 /// All of it; what the machine lacks is left out.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct Stats {
-    #[serde(skip_serializing_if = "Option::is_none")]
     l3_cache_info: Option<CacheInfo>,
-    #[serde(skip_serializing_if = "String::is_empty")]
     l3_cache_schema_root: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     l3_cache_schema: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     mem_bw_info: Option<BandwidthInfo>,
-    #[serde(skip_serializing_if = "String::is_empty")]
     mem_bw_schema_root: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     mem_bw_schema: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     mbm_stats: Option<Vec<Bandwidth>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     cmt_stats: Option<Vec<Occupancy>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct CacheInfo {
     cbm_mask: String,
     min_cbm_bits: u64,
     num_closids: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct BandwidthInfo {
     bandwidth_gran: u64,
     delay_linear: u64,
@@ -49,16 +41,76 @@ struct BandwidthInfo {
 }
 
 /// Bytes that went through one L3 cache.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Bandwidth {
     mbm_total_bytes: u64,
     mbm_local_bytes: u64,
 }
 
 /// Bytes that are in one L3 cache.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Occupancy {
     llc_occupancy: u64,
+}
+
+impl Stats {
+    /// As an object.
+    pub fn json(&self) -> Json<'_> {
+        let mut members = Members::default();
+        if let Some(info) = &self.l3_cache_info {
+            let mut cache = Members::default();
+            cache.put("cbm_mask", Json::from(info.cbm_mask.as_str()));
+            cache.counted(&[
+                ("min_cbm_bits", info.min_cbm_bits),
+                ("num_closids", info.num_closids),
+            ]);
+            members.put("l3_cache_info", cache.object());
+        }
+        show_text(
+            &mut members,
+            "l3_cache_schema_root",
+            &self.l3_cache_schema_root,
+        );
+        show_text(&mut members, "l3_cache_schema", &self.l3_cache_schema);
+        if let Some(info) = &self.mem_bw_info {
+            let mut bandwidth = Members::default();
+            bandwidth.counted(&[
+                ("bandwidth_gran", info.bandwidth_gran),
+                ("delay_linear", info.delay_linear),
+                ("min_bandwidth", info.min_bandwidth),
+                ("num_closids", info.num_closids),
+            ]);
+            members.put("mem_bw_info", bandwidth.object());
+        }
+        show_text(&mut members, "mem_bw_schema_root", &self.mem_bw_schema_root);
+        show_text(&mut members, "mem_bw_schema", &self.mem_bw_schema);
+        if let Some(all) = &self.mbm_stats {
+            let all = all.iter().map(|cache| {
+                let mut members = Members::default();
+                members.counted(&[
+                    ("mbm_total_bytes", cache.mbm_total_bytes),
+                    ("mbm_local_bytes", cache.mbm_local_bytes),
+                ]);
+                members.object()
+            });
+            members.put("mbm_stats", Json::List(all.collect()));
+        }
+        if let Some(all) = &self.cmt_stats {
+            let all = all.iter().map(|cache| {
+                let mut members = Members::default();
+                members.counted(&[("llc_occupancy", cache.llc_occupancy)]);
+                members.object()
+            });
+            members.put("cmt_stats", Json::List(all.collect()));
+        }
+        members.object()
+    }
+}
+
+fn show_text<'a>(members: &mut Members<'a>, key: &'a str, text: &'a str) {
+    if !text.is_empty() {
+        members.put(key, Json::from(text));
+    }
 }
 
 /// What there is to tell of `group`; nothing where the tree is gone.

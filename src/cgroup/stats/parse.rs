@@ -2,8 +2,6 @@
 //! The forms in which cgroups tell numbers: alone, by key, by device, as pressure. Pure. What a line of a newer kernel
 //! says beyond them is passed over.
 
-use serde::Serialize;
-
 use super::Io;
 
 /// A file's one number: `max` is the greatest there is, a negative one (v1's -1) is 0, as is what is none.
@@ -75,21 +73,32 @@ pub fn page_size(name: &str) -> Option<String> {
     })
 }
 
-/// How long tasks had to wait (Linux 5.2, `psi` in the kernel's documentation).
-#[derive(Debug, Default, PartialEq, Serialize)]
-pub struct Pressure {
-    some: Waits,
-    full: Waits,
+/// `96.07`: the kernel always writes two digits behind the point.
+fn hundredths(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.')?;
+    let (whole, part): (u64, u64) = (
+        whole.parse().ok()?,
+        part.parse().ok().filter(|part| *part < 100)?,
+    );
+    whole.checked_mul(100)?.checked_add(part)
 }
 
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct Waits {
-    /// Shares of the last 10, 60 and 300 seconds, in percent.
-    avg10: f64,
-    avg60: f64,
-    avg300: f64,
+/// How long tasks had to wait (Linux 5.2, `psi` in the kernel's documentation).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    pub some: Waits,
+    pub full: Waits,
+}
+
+/// The waits of some, or of all tasks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Shares of the last 10, 60 and 300 seconds, in hundredths of a percent.
+    pub avg10: u64,
+    pub avg60: u64,
+    pub avg300: u64,
     /// Microseconds.
-    total: u64,
+    pub total: u64,
 }
 
 impl Pressure {
@@ -105,9 +114,9 @@ impl Pressure {
             };
             for (key, value) in words.filter_map(|word| word.split_once('=')) {
                 match key {
-                    "avg10" => waits.avg10 = value.parse().ok()?,
-                    "avg60" => waits.avg60 = value.parse().ok()?,
-                    "avg300" => waits.avg300 = value.parse().ok()?,
+                    "avg10" => waits.avg10 = hundredths(value)?,
+                    "avg60" => waits.avg60 = hundredths(value)?,
+                    "avg300" => waits.avg300 = hundredths(value)?,
                     "total" => waits.total = value.parse().ok()?,
                     _ => {}
                 }

@@ -4,9 +4,10 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::json::Json;
 
-fn shown(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap()
+fn shown(json: &Json<'_>) -> Value {
+    serde_json::from_str(&json.compact()).unwrap()
 }
 
 /// Linux 6.12, with a quota.
@@ -17,24 +18,24 @@ const CPU_STAT: &str = "usage_usec 1234567\nuser_usec 1000000\nsystem_usec 23456
 fn time_is_told_in_nanoseconds() {
     let cpu = unified::cpu_of(CPU_STAT);
     assert_eq!(
-        shown(&cpu),
+        shown(&cpu.json()),
         json!({
             "usage": {"total": 1_234_567_000_u64, "kernel": 234_567_000, "user": 1_000_000_000},
             "throttling": {"periods": 17, "throttledPeriods": 3, "throttledTime": 4_500_000},
         })
     );
     let nothing = json!({"usage": {"kernel": 0, "user": 0}, "throttling": {}});
-    assert_eq!(shown(&unified::cpu_of("")), nothing);
+    assert_eq!(shown(&unified::cpu_of("").json()), nothing);
 }
 
 #[test]
 fn pressure_has_two_lines_or_none() {
     let text = "some avg10=1.50 avg60=0.00 avg300=96.03 total=7141590277\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
     assert_eq!(
-        shown(&Pressure::parse(text)),
+        shown(&Pressure::parse(text).unwrap().json()),
         json!({
-            "some": {"avg10": 1.5, "avg60": 0.0, "avg300": 96.03, "total": 7_141_590_277_u64},
-            "full": {"avg10": 0.0, "avg60": 0.0, "avg300": 0.0, "total": 0},
+            "some": {"avg10": 1.5, "avg60": 0, "avg300": 96.03, "total": 7_141_590_277_u64},
+            "full": {"avg10": 0, "avg60": 0, "avg300": 0, "total": 0},
         })
     );
     assert_eq!(Pressure::parse(""), None);
@@ -47,13 +48,13 @@ fn devices_of_v2_are_told_in_the_tables_of_v1() {
         "253:2 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n7:0 \n8:16 rbytes=1\nodd\n";
     let io = |major: u64, minor: u64, op: &str, value: u64| json!({"major": major, "minor": minor, "op": op, "value": value});
     assert_eq!(
-        shown(&unified::blkio_of(stat)),
+        shown(&unified::blkio_of(stat).json()),
         json!({
             "ioServiceBytesRecursive": [io(253, 2, "Read", 4096), io(253, 2, "Write", 8192), io(8, 16, "Read", 1)],
             "ioServicedRecursive": [io(253, 2, "Read", 1), io(253, 2, "Write", 2)],
         })
     );
-    assert_eq!(shown(&unified::blkio_of("")), json!({}));
+    assert_eq!(shown(&unified::blkio_of("").json()), json!({}));
 }
 
 #[test]
@@ -70,7 +71,10 @@ fn devices_of_v1_have_lines_by_operation() {
     ];
     assert_eq!(ops, wanted);
     let sectors = parse::by_device("8:0 6792\n");
-    assert_eq!(shown(&sectors), json!([{"major": 8, "value": 6792}]));
+    assert_eq!(
+        shown(&sectors[0].json()),
+        json!({"major": 8, "value": 6792})
+    );
     assert_eq!(parse::by_device("Total 0\n"), []);
 }
 
@@ -128,38 +132,26 @@ fn huge_pages_have_their_files_names() {
 
 #[test]
 fn what_is_not_counted_is_left_out_or_zero_as_runc_has_it() {
-    let text = |value: &dyn erased::Shown| value.text();
     let zeros = r#""limit":0,"failcnt":0"#;
     let memory = format!(
         "{{\"usage\":{{{zeros}}},\"swap\":{{{zeros}}},\"kernel\":{{{zeros}}},\"kernelTCP\":{{{zeros}}}}}"
     );
-    let cases: [(&dyn erased::Shown, &str); 6] = [
+    let stats = Stats::default();
+    let cases = [
         (
-            &Cpu::default(),
+            stats.cpu.json(),
             r#"{"usage":{"kernel":0,"user":0},"throttling":{}}"#,
         ),
         (
-            &CpuSet::default(),
+            stats.cpuset.json(),
             r#"{"cpu_exclusive":0,"mem_hardwall":0,"mem_exclusive":0,"memory_migrate":0,"memory_spread_page":0,"memory_spread_slab":0,"memory_pressure":0,"sched_load_balance":0,"sched_relax_domain_level":0}"#,
         ),
-        (&Memory::default(), &memory),
-        (&Pids::default(), "{}"),
-        (&Blkio::default(), "{}"),
-        (&Hugetlb::default(), r#"{"failcnt":0}"#),
+        (stats.memory.json(), &memory),
+        (stats.pids.json(), "{}"),
+        (stats.blkio.json(), "{}"),
+        (Hugetlb::default().json(), r#"{"failcnt":0}"#),
     ];
     for (value, wanted) in cases {
-        assert_eq!(text(value), wanted);
-    }
-}
-
-mod erased {
-    pub trait Shown {
-        fn text(&self) -> String;
-    }
-
-    impl<T: serde::Serialize> Shown for T {
-        fn text(&self) -> String {
-            serde_json::to_string(self).unwrap()
-        }
+        assert_eq!(value.compact(), wanted);
     }
 }
