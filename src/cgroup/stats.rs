@@ -10,6 +10,7 @@ mod show;
 mod unified;
 mod v1;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use corten_sys::fs;
 
 use super::Cgroup;
 use super::control::read_at;
-use crate::error::{Context, Result};
+use crate::error::{Error, Result};
 use parse::Pressure;
 pub(super) use parse::of_key;
 
@@ -143,103 +144,114 @@ pub struct Hugetlb {
     failcnt: u64,
 }
 
-/// A directory of a cgroup whose files may be missing.
-enum Dir<'a> {
+/// A directory of a cgroup whose files may be missing. What else goes wrong is kept: the first failure is the whole's.
+struct Dir<'a> {
+    place: Place<'a>,
+    failure: &'a RefCell<Option<Error>>,
+}
+
+enum Place<'a> {
     Unified(BorrowedFd<'a>),
     V1(PathBuf),
 }
 
 impl Dir<'_> {
     /// The text of `file`; empty where the host has none, or does not count what it tells (EOPNOTSUPP).
-    fn text(&self, file: &str) -> Result<String> {
-        let text = match self {
-            Self::Unified(dir) => read_at(*dir, Path::new(file)),
-            Self::V1(path) => read_at(fs::CWD, &path.join(file)),
+    fn text(&self, file: &str) -> String {
+        let text = match &self.place {
+            Place::Unified(dir) => read_at(*dir, Path::new(file)),
+            Place::V1(path) => read_at(fs::CWD, &path.join(file)),
         };
-        match text {
-            Err(error)
-                if matches!(
-                    error.errno(),
-                    Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP
-                ) =>
-            {
-                Ok(String::new())
+        text.unwrap_or_else(|error| {
+            let missing = [Errno::NOENT, Errno::NODEV, Errno::OPNOTSUPP];
+            if !missing.contains(&error.errno()) {
+                let error = Error::from(error).context(format!("read {file}"));
+                self.failure.borrow_mut().get_or_insert(error);
             }
-            text => text.with_context(|| format!("read {file}")),
-        }
+            String::new()
+        })
     }
 
     /// Its number; 0 where there is none.
-    fn number(&self, file: &str) -> Result<u64> {
-        Ok(parse::number(&self.text(file)?))
+    fn number(&self, file: &str) -> u64 {
+        parse::number(&self.text(file))
     }
 
-    fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
-        Ok(Pressure::parse(&self.text(file)?))
+    /// The number of the file `what` of `name`.
+    fn part(&self, name: &str, what: &str) -> u64 {
+        self.number(&format!("{name}.{what}"))
+    }
+
+    fn pressure(&self, file: &str) -> Option<Pressure> {
+        Pressure::parse(&self.text(file))
     }
 }
 
 impl Cgroup {
     /// What its processes have used so far.
     pub fn stats(&self) -> Result<Stats> {
-        let unified = Dir::Unified(self.dir());
+        let failure = RefCell::new(None);
+        let dir = |place| Dir {
+            place,
+            failure: &failure,
+        };
+        let unified = dir(Place::Unified(self.dir()));
         let v1 = |controller: &str| {
             let has = |name: &String| name == controller;
             let mut places = self.paths().v1.iter();
             let place = places.find(|place| place.controllers.iter().any(has));
-            place.map(|place| Dir::V1(place.path()))
+            place.map(|place| dir(Place::V1(place.path())))
         };
+        let either = |controller| v1(controller).unwrap_or_else(|| dir(Place::Unified(self.dir())));
         let mut stats = Stats {
             cpu: match v1("cpuacct") {
-                Some(acct) => v1::cpu(&acct, v1("cpu").as_ref())?,
-                None => unified::cpu(&unified)?,
+                Some(acct) => v1::cpu(&acct, &either("cpu")),
+                None => unified::cpu(&unified),
             },
-            cpuset: v1("cpuset")
-                .as_ref()
-                .map_or(Ok(CpuSet::default()), v1::cpuset)?,
+            cpuset: v1("cpuset").as_ref().map(v1::cpuset).unwrap_or_default(),
             memory: match v1("memory") {
-                Some(dir) => v1::memory(&dir)?,
-                None => unified::memory(&unified)?,
+                Some(dir) => v1::memory(&dir),
+                None => unified::memory(&unified),
             },
-            pids: match v1("pids") {
-                Some(dir) => pids(&dir)?,
-                None => pids(&unified)?,
-            },
+            pids: pids(&either("pids")),
             blkio: match v1("blkio") {
-                Some(dir) => v1::blkio(&dir)?,
-                None => unified::blkio(&unified)?,
+                Some(dir) => v1::blkio(&dir),
+                None => unified::blkio(&unified),
             },
             hugetlb: match v1("hugetlb") {
-                Some(dir) => hugetlb(&dir, v1::hugetlb)?,
-                None => hugetlb(&unified, unified::hugetlb)?,
+                Some(dir) => hugetlb(&dir, v1::hugetlb),
+                None => hugetlb(&unified, unified::hugetlb),
             },
         };
-        stats.cpu.psi = unified.pressure("cpu.pressure")?;
-        stats.memory.psi = unified.pressure("memory.pressure")?;
-        stats.blkio.psi = unified.pressure("io.pressure")?;
-        Ok(stats)
+        stats.cpu.psi = unified.pressure("cpu.pressure");
+        stats.memory.psi = unified.pressure("memory.pressure");
+        stats.blkio.psi = unified.pressure("io.pressure");
+        match failure.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(stats),
+        }
     }
 }
 
 /// The same on both hierarchies. Without a controller the processes are counted.
-fn pids(dir: &Dir<'_>) -> Result<Pids> {
-    let current = dir.text("pids.current")?;
+fn pids(dir: &Dir<'_>) -> Pids {
+    let current = dir.text("pids.current");
     if current.is_empty() {
-        let current = dir.text("cgroup.procs")?.lines().count() as u64;
-        return Ok(Pids { current, limit: 0 });
+        let current = dir.text("cgroup.procs").lines().count() as u64;
+        return Pids { current, limit: 0 };
     }
-    let limit = dir.number("pids.max")?;
-    Ok(Pids {
+    let limit = dir.number("pids.max");
+    Pids {
         current: parse::number(&current),
         limit: if limit == u64::MAX { 0 } else { limit },
-    })
+    }
 }
 
 /// Of each size that the host has, by the files of either hierarchy.
 fn hugetlb(
     dir: &Dir<'_>,
-    read: fn(&Dir<'_>, &str) -> Result<Option<Hugetlb>>,
-) -> Result<BTreeMap<String, Hugetlb>> {
+    read: fn(&Dir<'_>, &str) -> Option<Hugetlb>,
+) -> BTreeMap<String, Hugetlb> {
     let mut found = BTreeMap::new();
     // A kernel without huge pages has no such directory.
     let entries = std::fs::read_dir("/sys/kernel/mm/hugepages");
@@ -248,11 +260,11 @@ fn hugetlb(
         let Some(size) = name.to_str().and_then(parse::page_size) else {
             continue;
         };
-        if let Some(stats) = read(dir, &size)? {
+        if let Some(stats) = read(dir, &size) {
             found.insert(size, stats);
         }
     }
-    Ok(found)
+    found
 }
 
 #[cfg(test)]

@@ -3,13 +3,12 @@
 
 use super::parse::{self, keyed, of_key};
 use super::{Amount, Blkio, Cpu, CpuUsage, Dir, Hugetlb, Io, Memory, Throttling};
-use crate::error::Result;
 
 /// Microseconds as nanoseconds.
 const MICROSECOND: u64 = 1000;
 
-pub(super) fn cpu(dir: &Dir<'_>) -> Result<Cpu> {
-    Ok(cpu_of(&dir.text("cpu.stat")?))
+pub(super) fn cpu(dir: &Dir<'_>) -> Cpu {
+    cpu_of(&dir.text("cpu.stat"))
 }
 
 pub(super) fn cpu_of(stat: &str) -> Cpu {
@@ -30,23 +29,20 @@ pub(super) fn cpu_of(stat: &str) -> Cpu {
     }
 }
 
-pub(super) fn memory(dir: &Dir<'_>) -> Result<Memory> {
-    let stat = dir.text("memory.stat")?;
+pub(super) fn memory(dir: &Dir<'_>) -> Memory {
+    let stat = dir.text("memory.stat");
     if stat.is_empty() {
-        return Ok(Memory::default());
+        return Memory::default();
     }
-    let amount = |name: &str| {
-        let number = |what| dir.number(&format!("{name}.{what}"));
-        Ok::<_, crate::error::Error>(Amount {
-            limit: number("max")?,
-            usage: number("current")?,
-            max: number("peak")?,
-            failcnt: 0,
-        })
+    let amount = |name: &str| Amount {
+        limit: dir.part(name, "max"),
+        usage: dir.part(name, "current"),
+        max: dir.part(name, "peak"),
+        failcnt: 0,
     };
-    let usage = amount("memory")?;
-    let swap = with_swap(&usage, amount("memory.swap")?);
-    Ok(Memory {
+    let usage = amount("memory");
+    let swap = with_swap(&usage, amount("memory.swap"));
+    Memory {
         cache: of_key(&stat, "file"),
         swap,
         usage,
@@ -54,7 +50,7 @@ pub(super) fn memory(dir: &Dir<'_>) -> Result<Memory> {
             .map(|(key, number)| (key.to_owned(), number))
             .collect(),
         ..Memory::default()
-    })
+    }
 }
 
 /// Memory and swap together, as v1 counts them; the most of both is not the sum of what each was at most.
@@ -66,8 +62,8 @@ pub(super) fn with_swap(memory: &Amount, swap: Amount) -> Amount {
     }
 }
 
-pub(super) fn blkio(dir: &Dir<'_>) -> Result<Blkio> {
-    Ok(blkio_of(&dir.text("io.stat")?))
+pub(super) fn blkio(dir: &Dir<'_>) -> Blkio {
+    blkio_of(&dir.text("io.stat"))
 }
 
 /// `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`, a line for each device.
@@ -98,17 +94,17 @@ pub(super) fn blkio_of(stat: &str) -> Blkio {
 }
 
 /// Reservations where the kernel counts them (Linux 5.7): what a process maps counts before it is touched.
-pub(super) fn hugetlb(dir: &Dir<'_>, size: &str) -> Result<Option<Hugetlb>> {
-    let mut current = dir.text(&format!("hugetlb.{size}.rsvd.current"))?;
+pub(super) fn hugetlb(dir: &Dir<'_>, size: &str) -> Option<Hugetlb> {
+    let mut current = dir.text(&format!("hugetlb.{size}.rsvd.current"));
     if current.is_empty() {
-        current = dir.text(&format!("hugetlb.{size}.current"))?;
+        current = dir.text(&format!("hugetlb.{size}.current"));
     }
     if current.is_empty() {
-        return Ok(None);
+        return None;
     }
-    Ok(Some(Hugetlb {
+    Some(Hugetlb {
         usage: parse::number(&current),
         max: 0,
-        failcnt: of_key(&dir.text(&format!("hugetlb.{size}.events"))?, "max"),
-    }))
+        failcnt: of_key(&dir.text(&format!("hugetlb.{size}.events")), "max"),
+    })
 }

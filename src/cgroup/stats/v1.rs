@@ -4,7 +4,6 @@
 use super::parse::{by_device, keyed, numbers, of_key};
 use super::{Amount, Blkio, Cpu, CpuSet, CpuUsage, Dir, Hugetlb, Io, Memory, Throttling};
 use crate::bundle::list;
-use crate::error::Result;
 
 /// cpuacct.stat counts hundredths of a second on every machine (USER_HZ).
 const TICK: u64 = 10_000_000;
@@ -12,14 +11,14 @@ const TICK: u64 = 10_000_000;
 const LONGEST_SET: usize = 1 << 16;
 
 /// From the controller cpuacct, and what cpu says of throttling.
-pub(super) fn cpu(acct: &Dir<'_>, cpu: Option<&Dir<'_>>) -> Result<Cpu> {
-    let stat = acct.text("cpuacct.stat")?;
-    let (percpu_kernel, percpu_user) = by_mode(&acct.text("cpuacct.usage_all")?);
-    let throttled = cpu.map_or(Ok(String::new()), |cpu| cpu.text("cpu.stat"))?;
-    Ok(Cpu {
+pub(super) fn cpu(acct: &Dir<'_>, cpu: &Dir<'_>) -> Cpu {
+    let stat = acct.text("cpuacct.stat");
+    let (percpu_kernel, percpu_user) = by_mode(&acct.text("cpuacct.usage_all"));
+    let throttled = cpu.text("cpu.stat");
+    Cpu {
         usage: CpuUsage {
-            total: acct.number("cpuacct.usage")?,
-            percpu: numbers(&acct.text("cpuacct.usage_percpu")?),
+            total: acct.number("cpuacct.usage"),
+            percpu: numbers(&acct.text("cpuacct.usage_percpu")),
             percpu_kernel,
             percpu_user,
             kernel: of_key(&stat, "system").saturating_mul(TICK),
@@ -31,7 +30,7 @@ pub(super) fn cpu(acct: &Dir<'_>, cpu: Option<&Dir<'_>>) -> Result<Cpu> {
             throttled_time: of_key(&throttled, "throttled_time"),
         },
         psi: None,
-    })
+    }
 }
 
 /// In the kernel and outside of it, by processor: lines of `cpu user system` below a header.
@@ -44,22 +43,22 @@ pub(super) fn by_mode(text: &str) -> (Vec<u64>, Vec<u64>) {
     pairs.unzip()
 }
 
-pub(super) fn cpuset(dir: &Dir<'_>) -> Result<CpuSet> {
+pub(super) fn cpuset(dir: &Dir<'_>) -> CpuSet {
     let number = |name: &str| dir.number(&format!("cpuset.{name}"));
-    let level = dir.text("cpuset.sched_relax_domain_level")?;
-    Ok(CpuSet {
-        cpus: set(&dir.text("cpuset.cpus")?),
-        cpu_exclusive: number("cpu_exclusive")?,
-        mems: set(&dir.text("cpuset.mems")?),
-        mem_hardwall: number("mem_hardwall")?,
-        mem_exclusive: number("mem_exclusive")?,
-        memory_migrate: number("memory_migrate")?,
-        memory_spread_page: number("memory_spread_page")?,
-        memory_spread_slab: number("memory_spread_slab")?,
-        memory_pressure: number("memory_pressure")?,
-        sched_load_balance: number("sched_load_balance")?,
+    let level = dir.text("cpuset.sched_relax_domain_level");
+    CpuSet {
+        cpus: set(&dir.text("cpuset.cpus")),
+        cpu_exclusive: number("cpu_exclusive"),
+        mems: set(&dir.text("cpuset.mems")),
+        mem_hardwall: number("mem_hardwall"),
+        mem_exclusive: number("mem_exclusive"),
+        memory_migrate: number("memory_migrate"),
+        memory_spread_page: number("memory_spread_page"),
+        memory_spread_slab: number("memory_spread_slab"),
+        memory_pressure: number("memory_pressure"),
+        sched_load_balance: number("sched_load_balance"),
         sched_relax_domain_level: level.trim().parse().unwrap_or(0),
-    })
+    }
 }
 
 /// `0-2,5` as numbers.
@@ -69,73 +68,67 @@ pub(super) fn set(text: &str) -> Vec<u32> {
     all.take(LONGEST_SET).collect()
 }
 
-pub(super) fn memory(dir: &Dir<'_>) -> Result<Memory> {
-    let stat = dir.text("memory.stat")?;
-    let amount = |name: &str| {
-        let number = |what| dir.number(&format!("{name}.{what}"));
-        Ok::<_, crate::error::Error>(Amount {
-            limit: number("limit_in_bytes")?,
-            usage: number("usage_in_bytes")?,
-            max: number("max_usage_in_bytes")?,
-            failcnt: number("failcnt")?,
-        })
+pub(super) fn memory(dir: &Dir<'_>) -> Memory {
+    let stat = dir.text("memory.stat");
+    let amount = |name: &str| Amount {
+        limit: dir.part(name, "limit_in_bytes"),
+        usage: dir.part(name, "usage_in_bytes"),
+        max: dir.part(name, "max_usage_in_bytes"),
+        failcnt: dir.part(name, "failcnt"),
     };
-    Ok(Memory {
+    Memory {
         cache: of_key(&stat, "cache"),
-        usage: amount("memory")?,
-        swap: amount("memory.memsw")?,
-        kernel: amount("memory.kmem")?,
-        kernel_tcp: amount("memory.kmem.tcp")?,
+        usage: amount("memory"),
+        swap: amount("memory.memsw"),
+        kernel: amount("memory.kmem"),
+        kernel_tcp: amount("memory.kmem.tcp"),
         raw: keyed(&stat)
             .map(|(key, number)| (key.to_owned(), number))
             .collect(),
         psi: None,
-    })
+    }
 }
 
 /// Schedulers count in files of their own: the first that counts anything is believed.
-pub(super) fn blkio(dir: &Dir<'_>) -> Result<Blkio> {
+pub(super) fn blkio(dir: &Dir<'_>) -> Blkio {
     for prefix in ["blkio.bfq.", "blkio."] {
-        let read = |name: &str| -> Result<Vec<Io>> {
-            Ok(by_device(&dir.text(&format!("{prefix}{name}"))?))
-        };
-        let bytes = read("io_service_bytes_recursive")?;
+        let read = |name: &str| -> Vec<Io> { by_device(&dir.text(&format!("{prefix}{name}"))) };
+        let bytes = read("io_service_bytes_recursive");
         if !bytes.is_empty() {
-            return Ok(Blkio {
+            return Blkio {
                 io_service_bytes_recursive: bytes,
-                io_serviced_recursive: read("io_serviced_recursive")?,
-                io_queue_recursive: read("io_queued_recursive")?,
-                io_service_time_recursive: read("io_service_time_recursive")?,
-                io_wait_time_recursive: read("io_wait_time_recursive")?,
-                io_merged_recursive: read("io_merged_recursive")?,
-                io_time_recursive: read("time_recursive")?,
-                sectors_recursive: read("sectors_recursive")?,
+                io_serviced_recursive: read("io_serviced_recursive"),
+                io_queue_recursive: read("io_queued_recursive"),
+                io_service_time_recursive: read("io_service_time_recursive"),
+                io_wait_time_recursive: read("io_wait_time_recursive"),
+                io_merged_recursive: read("io_merged_recursive"),
+                io_time_recursive: read("time_recursive"),
+                sectors_recursive: read("sectors_recursive"),
                 psi: None,
-            });
+            };
         }
     }
     // Throttling counts under every scheduler, below the container too where the kernel is new enough (Linux 4.18).
-    let throttled = |name: &str| -> Result<Vec<Io>> {
-        Ok(by_device(&dir.text(&format!("blkio.throttle.{name}"))?))
-    };
-    Ok(Blkio {
-        io_service_bytes_recursive: throttled("io_service_bytes_recursive")?,
-        io_serviced_recursive: throttled("io_serviced_recursive")?,
+    let throttled =
+        |name: &str| -> Vec<Io> { by_device(&dir.text(&format!("blkio.throttle.{name}"))) };
+    Blkio {
+        io_service_bytes_recursive: throttled("io_service_bytes_recursive"),
+        io_serviced_recursive: throttled("io_serviced_recursive"),
         ..Blkio::default()
-    })
+    }
 }
 
-pub(super) fn hugetlb(dir: &Dir<'_>, size: &str) -> Result<Option<Hugetlb>> {
+pub(super) fn hugetlb(dir: &Dir<'_>, size: &str) -> Option<Hugetlb> {
     for word in [".rsvd", ""] {
         let file = |what: &str| format!("hugetlb.{size}{word}.{what}");
-        let usage = dir.text(&file("usage_in_bytes"))?;
+        let usage = dir.text(&file("usage_in_bytes"));
         if !usage.is_empty() {
-            return Ok(Some(Hugetlb {
+            return Some(Hugetlb {
                 usage: super::parse::number(&usage),
-                max: dir.number(&file("max_usage_in_bytes"))?,
-                failcnt: dir.number(&file("failcnt"))?,
-            }));
+                max: dir.number(&file("max_usage_in_bytes")),
+                failcnt: dir.number(&file("failcnt")),
+            });
         }
     }
-    Ok(None)
+    None
 }
