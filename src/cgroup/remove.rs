@@ -37,8 +37,12 @@ pub fn end(paths: &Paths, deadline: Instant) -> Result<()> {
     if let Some(cgroup) = Cgroup::open(paths)? {
         cgroup.kill()?;
         cgroup.wait_empty(deadline)?;
-        if paths.scope.is_some() {
-            systemd::await_removal(&paths.unified, deadline)?;
+        if let Some(scope) = &paths.scope
+            && !systemd::await_removal(&paths.unified, deadline)?
+        {
+            remove(paths, deadline)?;
+            systemd::sweep_slices(paths, scope);
+            return Ok(());
         }
     }
     remove(paths, deadline)
