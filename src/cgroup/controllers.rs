@@ -111,21 +111,25 @@ fn has_processes(level: &Path) -> Result<bool> {
 }
 
 fn explain(error: corten_sys::Error, level: &Path, pointer: &str) -> Error {
-    let is_busy = error.errno() == Errno::BUSY;
+    let errno = error.errno();
     let error = Error::from(error)
         .context(format!(
             "enable controllers below cgroup {}",
             level.display()
         ))
         .at(pointer);
-    if is_busy {
-        return error.remedy(format!(
+    match errno {
+        Errno::BUSY => error.remedy(format!(
             "{} has processes of its own; choose a linux.cgroupsPath below a cgroup that has none",
             level.display()
-        ));
+        )),
+        Errno::ACCESS | Errno::PERM => error.remedy(NOT_DELEGATED),
+        _ => error,
     }
-    error
 }
+
+const NOT_DELEGATED: &str = "the controller isn't delegated to this user: `systemctl edit user@.service` as root, with \
+                             `Delegate=cpu cpuset io memory pids` in its [Service], gives all to users who log in anew";
 
 fn lists(controllers: &str, wanted: &str) -> bool {
     controllers.split_whitespace().any(|name| name == wanted)

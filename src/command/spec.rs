@@ -10,6 +10,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use corten_sys::process;
+
 use crate::error::{Error, Kind, Result};
 
 /// Writes config.json into the directory `bundle`, unless there is one.
@@ -34,10 +36,16 @@ pub fn run(bundle: &Path, rootless: bool) -> Result<()> {
     file.write_all(text.as_bytes()).map_err(fail)
 }
 
-fn document(rootless: bool) -> &'static str {
-    if rootless {
-        include_str!("spec/rootless.json")
-    } else {
-        include_str!("spec/default.json")
+/// The rootless one maps root to the caller: `hostID` of users, then of groups, which are 0 in the text.
+fn document(rootless: bool) -> String {
+    if !rootless {
+        return include_str!("spec/default.json").to_owned();
     }
+    let ids = [process::effective_uid(), process::effective_gid()];
+    let mut parts = include_str!("spec/rootless.json").split("\"hostID\": 0");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (id, part) in ids.iter().zip(parts) {
+        text.push_str(&format!("\"hostID\": {id}{part}"));
+    }
+    text
 }

@@ -4,14 +4,15 @@
 //! Until execve the container's init executes this binary, and /proc/PID/exe of it leads a privileged process inside the
 //! container to the file. So every verb that clones first executes itself again from where nobody can write: a detached
 //! read-only copy of the file's mount, whose descriptor is closed by that very execve, so that nothing is left through
-//! which the read-only flag could be cleared; or, without the right to copy mounts, a sealed copy in memory.
+//! which the read-only flag could be cleared; or, without the right to copy mounts, a sealed copy in memory. A user has no
+//! need of either where the file is root's: no container of theirs has an id that may write it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::fs::{self, Mode, OFlags};
 use corten_sys::mount::{self, Attr, Reach};
-use corten_sys::process::Program;
+use corten_sys::process::{self, Program};
 
 use crate::error::{Context, Result};
 
@@ -21,7 +22,7 @@ const SELF: &str = "/proc/self/exe";
 pub fn ensure() -> Result<()> {
     let own = fs::open(fs::CWD, Path::new(SELF), OFlags::RDONLY, Mode::empty())
         .context("open the runtime's own binary")?;
-    if fs::is_unwritable(own.as_fd())? {
+    if fs::is_unwritable(own.as_fd())? || is_roots(own.as_fd())? {
         return Ok(());
     }
     let sealed = match readonly_copy() {
@@ -40,6 +41,18 @@ pub fn ensure() -> Result<()> {
         .collect();
     let program = Program::new(Path::new(SELF), &args, &env)?;
     Err(program.exec_descriptor(sealed.as_fd())).context("execute the runtime again, sealed")
+}
+
+/// Whether root alone may write the `file`, and this process is a user's without capabilities. SECURITY: root's id is never
+/// in a user namespace that such a process makes, so that no capability in there counts for the file (user_namespaces(7)).
+fn is_roots(file: BorrowedFd<'_>) -> Result<bool> {
+    const OTHERS_WRITE: u32 = 0o022;
+    if process::effective_uid() == 0 {
+        return Ok(false);
+    }
+    let status = fs::stat(file)?;
+    let is_closed = status.st_uid == 0 && status.st_mode & OTHERS_WRITE == 0;
+    Ok(is_closed && process::capabilities()? == (0, 0))
 }
 
 fn readonly_copy() -> corten_sys::Result<OwnedFd> {
