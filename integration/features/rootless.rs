@@ -214,7 +214,7 @@ fn subordinate_ids_are_mapped_by_newuidmap() {
 fn ids_that_are_not_the_user_s_are_refused() {
     trial(|t| {
         t.become_user(Delegation::None);
-        let map = json!([{"containerID": 0, "hostID": 300_000, "size": 10}]);
+        let map = json!([{"containerID": 0, "hostID": 500_000, "size": 10}]);
         let c = draft(t).with("/linux/uidMappings", map).done();
         let text = c.run().fails();
         if t.is_corten() {
@@ -298,5 +298,111 @@ fn the_score_for_the_oom_killer_can_be_raised_alone() {
             !t.is_corten() || text.contains("/process/oomScoreAdj"),
             "{text}"
         );
+    });
+}
+
+/// `program ARGS…` as root of a user namespace and of a mount namespace that the user has just made.
+fn namespaced(t: &Trial, script: &str) -> Outcome {
+    t.users_program("unshare".as_ref())
+        .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script])
+        .arg(&t.runtime.path)
+        .arg(t.state_root())
+        .end()
+}
+
+#[test]
+fn root_of_a_user_namespace_has_containers_of_its_own() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let steps = "ids + stat /dev/null + read /proc/self/oom_score_adj + pause";
+        let c = t
+            .container()
+            .without("/linux/cgroupsPath")
+            .with("/process/oomScoreAdj", json!(300))
+            .edit(|spec| {
+                for mount in spec["mounts"].as_array_mut().unwrap() {
+                    if let Some(options) = mount["options"].as_array_mut() {
+                        options.retain(|option| option != "gid=5");
+                    }
+                }
+            })
+            .probe(steps)
+            .done();
+        let (id, bundle) = (&c.id, c.bundle.display());
+        let script = format!(
+            "corten=\"$0 --root $1\"
+            $0 --rootless true --root $1 run --detach --bundle {bundle} {id}
+            $corten exec {id} /probe ids + stat /dev/zero
+            $corten kill {id} KILL
+            $corten delete --force {id}"
+        );
+        let out = namespaced(t, &script).ok();
+        let ids = out.all("ids");
+        assert!(
+            !ids.is_empty() && ids.iter().all(|one| one["uid"] == 0),
+            "{ids:?}"
+        );
+        let nodes = out.all("stat");
+        assert!(
+            nodes.iter().any(|one| one["/dev/zero"]["rdev"] == "1:5"),
+            "{nodes:?}"
+        );
+    });
+}
+
+/// `run` with `--cgroup-manager disabled`, by root.
+fn run_disabled(c: &Container<'_>, t: &Trial) -> Outcome {
+    t.call()
+        .args(["--cgroup-manager", "disabled", "run", "--bundle"])
+        .arg(&c.bundle)
+        .arg(&c.id)
+        .end()
+}
+
+#[test]
+fn disabled_cgroups_leave_it_in_its_callers() {
+    trial(|t| {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .unwrap();
+        let c = t
+            .container()
+            .without_namespace("cgroup")
+            .probe("read /proc/self/cgroup")
+            .done();
+        let out = run_disabled(&c, t).ok();
+        let read = out.seen("read")["/proc/self/cgroup"]["ok"].to_string();
+        assert!(read.contains(&format!("0::{own}\\n")), "{read}");
+    });
+}
+
+#[test]
+fn disabled_cgroups_refuse_what_takes_one() {
+    trial(|t| {
+        let nodes = &["CAP_MKNOD"];
+        for (draft, pointer) in [
+            (
+                t.container().with("/linux/resources/pids/limit", json!(9)),
+                "/linux/resources/pids/limit",
+            ),
+            (t.container().without_namespace("pid"), "/linux/namespaces"),
+            (
+                t.container().capabilities(nodes),
+                "/linux/resources/devices",
+            ),
+        ] {
+            let text = run_disabled(&draft.done(), t).fails();
+            assert!(text.contains(pointer), "{pointer}: {text}");
+        }
+        // The kernel keeps devices from a user namespace.
+        let c = t
+            .container()
+            .capabilities(nodes)
+            .user_namespace(100_000, 65_536)
+            .probe("exit 0")
+            .done();
+        run_disabled(&c, t).ok();
     });
 }

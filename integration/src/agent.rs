@@ -4,7 +4,6 @@
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,6 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use serde_json::Value;
 
 use crate::trial::eventually;
+use crate::user::everyones;
 
 /// The agent, with all that it was told and asked.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Agent {
 impl Agent {
     /// Listens at `path` and answers every call with `answer`. Its threads end with what they listen to.
     pub fn listen(path: PathBuf, answer: fn(&Notification) -> Answer) -> Self {
-        let socket = UnixListener::bind(&path).expect("bind the agent's socket");
+        let socket = everyones(&path);
         let (told, asked) = (Arc::default(), Arc::default());
         let agent = Self {
             path,

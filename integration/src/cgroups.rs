@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::user;
+
 /// One mounted hierarchy.
 #[derive(Debug)]
 pub struct Hierarchy {
@@ -31,7 +33,10 @@ pub fn hierarchies() -> &'static [Hierarchy] {
     static FOUND: OnceLock<Vec<Hierarchy>> = OnceLock::new();
     FOUND.get_or_init(|| {
         let table = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
-        table.lines().filter_map(hierarchy).collect()
+        let all = table.lines().filter_map(hierarchy);
+        // None of v1 is delegated to a user.
+        all.filter(|one| one.unified() || !user::is_everyones())
+            .collect()
     })
 }
 

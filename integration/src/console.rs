@@ -15,6 +15,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::user::everyones;
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The listening end of a console socket.
@@ -29,7 +31,7 @@ impl Console {
     /// Listens at `path`.
     pub fn listen(path: PathBuf) -> Self {
         Self {
-            listener: UnixListener::bind(&path).expect("bind console socket"),
+            listener: everyones(&path),
             path,
         }
     }

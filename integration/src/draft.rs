@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::container::Container;
 use crate::runtime::probe;
 use crate::trial::Trial;
-use crate::user::{COUNT, SUBORDINATE, UID};
+use crate::user::{self, COUNT, SUBORDINATE, UID};
 
 /// The default document of `runc spec`, without a terminal.
 const BASE: &str = include_str!("base.json");
@@ -154,7 +154,7 @@ impl<'t> Draft<'t> {
             {"containerID": 0, "hostID": UID, "size": 1},
             {"containerID": 1, "hostID": SUBORDINATE, "size": COUNT},
         ]);
-        self.users_namespace()
+        self.user_namespace(UID, 1)
             .with("/linux/uidMappings", map.clone())
             .with("/linux/gidMappings", map)
     }
@@ -210,8 +210,19 @@ impl<'t> Draft<'t> {
         self
     }
 
-    /// Writes config.json.
+    /// Writes config.json. A user's container gets a user namespace, if it has none.
     pub fn done(self) -> Container<'t> {
+        let namespaces = self.spec["linux"]["namespaces"].as_array();
+        let lacks = namespaces.is_some_and(|all| all.iter().all(|one| one["type"] != "user"));
+        let draft =
+            match user::is_everyones() && lacks && !self.trial.name.starts_with("rootless::") {
+                true => self.users_ranges(),
+                false => self,
+            };
+        draft.write()
+    }
+
+    fn write(self) -> Container<'t> {
         let text = serde_json::to_string_pretty(&self.spec).expect("config.json");
         self.raw(text.as_bytes())
     }
@@ -219,6 +230,7 @@ impl<'t> Draft<'t> {
     /// Writes these bytes as config.json instead.
     pub fn raw(self, config: &[u8]) -> Container<'t> {
         fs::write(self.bundle.join("config.json"), config).expect("write config.json");
+        self.trial.give(&self.bundle);
         Container::new(self.trial, self.id, self.bundle)
     }
 }

@@ -15,10 +15,14 @@ pub enum Expected {
     Skip,
 }
 
-/// What is listed for `test` under `runtime`, with the reason.
+/// What is listed for `test`, or for all that begin as it does (`module::*`), under `runtime`, with the reason.
 pub fn expected(test: &str, runtime: &str) -> Option<(Expected, &'static str)> {
+    let names = |row: &str| match row.strip_suffix('*') {
+        Some(start) => test.starts_with(start),
+        None => test == row,
+    };
     rows()
-        .find(|row| row[0] == test && row[1] == runtime)
+        .find(|row| names(row[0]) && row[1] == runtime)
         .map(|row| (outcome(row[2]), row[3]))
 }
 

@@ -11,6 +11,7 @@
 //! | `CORTEN_RUNTIME` | the runtime under test: `corten` (default), or another's name or path |
 //! | `CORTEN_BIN` | the corten binary (default: the release build of this workspace) |
 //! | `CORTEN_PROBE` | the static probe (default: the one that Cargo built beside the tests) |
+//! | `CORTEN_USER` | `rootless`: the runtime is called by a user who is not root, and containers have user namespaces |
 //! | `CORTEN_KEEP` | set: a failed test's directory stays |
 //! | `CORTEN_GOLDEN` | `write`: the golden files are written anew instead of compared |
 

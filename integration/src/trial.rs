@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::fs;
+use std::os::unix::fs::chown;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +17,7 @@ use crate::driver::{self, Driver};
 use crate::exceptions::{Expected, expected};
 use crate::runtime::{Runtime, probe};
 use crate::sentinel::Sentinel;
-use crate::user::{Delegation, User};
+use crate::user::{self, Delegation, UID, User};
 
 /// One test's world.
 #[derive(Debug)]
@@ -50,7 +51,10 @@ pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
         "the integration suite needs root: run `cargo xtask integration` as root"
     );
     let runtime = Runtime::current();
-    let listed = expected(name, &Driver::current().qualified(&runtime.name))
+    let as_user = user::is_everyones().then(|| format!("{}+rootless", runtime.name));
+    let listed = as_user
+        .and_then(|runtime| expected(name, &runtime))
+        .or_else(|| expected(name, &Driver::current().qualified(&runtime.name)))
         .or_else(|| expected(name, &runtime.name));
     if let Some((Expected::Skip, reason)) = listed {
         eprintln!("skipped under {}: {reason}", runtime.name);
@@ -107,6 +111,9 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
         calls: Cell::new(0),
         user: OnceCell::new(),
     };
+    if user::is_everyones() && !name.starts_with("rootless::") {
+        trial.become_user(Delegation::Around);
+    }
 
     let result = catch_unwind(AssertUnwindSafe(|| test(&trial)));
     drop(trial.user.take());
@@ -160,7 +167,16 @@ impl Trial {
     pub fn cgroup_of(&self, id: &str) -> String {
         match Driver::current() {
             Driver::Files => format!("{}/{id}", self.cgroup_parent()),
-            Driver::Systemd => format!("/{}.slice/t-{id}.scope", driver::slice(&self.prefix)),
+            Driver::Systemd => {
+                let manager = match user::is_everyones() {
+                    true => format!("/user.slice/user-{UID}.slice/user@{UID}.service"),
+                    false => String::new(),
+                };
+                format!(
+                    "{manager}/{}.slice/t-{id}.scope",
+                    driver::slice(&self.prefix)
+                )
+            }
         }
     }
 
@@ -199,6 +215,13 @@ impl Trial {
         call.env("CORTEN_TRIAL", &self.prefix)
     }
 
+    /// Makes it the user's, if there is one.
+    pub fn give(&self, path: &Path) {
+        if self.user.get().is_some() {
+            chown(path, Some(UID), Some(UID)).expect("give it to the user");
+        }
+    }
+
     fn captured(&self) -> PathBuf {
         let number = self.calls.replace(self.calls.get() + 1);
         self.dir.join(format!("call{number}"))
@@ -220,6 +243,7 @@ impl Trial {
     pub fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.dir.join(name);
         fs::write(&path, content).expect("write file");
+        self.give(&path);
         path
     }
 
@@ -227,6 +251,7 @@ impl Trial {
     pub fn directory(&self, name: &str) -> PathBuf {
         let path = self.dir.join(name);
         fs::create_dir_all(&path).expect("make directory");
+        self.give(&path);
         path
     }
 

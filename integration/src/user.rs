@@ -2,19 +2,39 @@
 //! A user without privileges who calls the runtime: ids of their own, subordinate ones where a test asks for them, and a
 //! cgroup to call from that is delegated or not. The suite itself stays root, to look at everything.
 
+use std::env;
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::call::Call;
 use crate::cgroups;
 
+/// Whether every test's runtime is called by the user (`CORTEN_USER=rootless`), and not only where a test says so.
+pub fn is_everyones() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| match env::var("CORTEN_USER").as_deref() {
+        Ok("rootless") => true,
+        Ok("root") | Err(_) => false,
+        Ok(other) => panic!("CORTEN_USER={other}: want root or rootless"),
+    })
+}
+
+/// A socket that the user may connect to, too.
+pub(crate) fn everyones(path: &Path) -> UnixListener {
+    let socket = UnixListener::bind(path).expect("bind a socket");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).expect("open the socket to all");
+    socket
+}
+
 /// The user, and the only group.
 pub const UID: u32 = 1000;
 /// The first of the subordinate ids.
-pub const SUBORDINATE: u32 = 200_000;
+pub const SUBORDINATE: u32 = 100_000;
 /// How many.
-pub const COUNT: u32 = 65_536;
+pub const COUNT: u32 = 400_000;
 
 /// What of the cgroups is the user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +99,14 @@ impl User {
     /// A call of `program` by the user.
     pub(crate) fn call(&self, program: &Path, captured: PathBuf) -> Call {
         let cgroup = self.made.last().expect("the callers' cgroup");
+        // Where the user's systemd is.
+        let runtime = format!("/run/user/{UID}");
         Call::new(Path::new("sh"), captured)
+            .env(
+                "DBUS_SESSION_BUS_ADDRESS",
+                format!("unix:path={runtime}/bus"),
+            )
+            .env("XDG_RUNTIME_DIR", runtime)
             .args(["-c", BECOME])
             .arg(cgroup)
             .arg(&self.ids)

@@ -317,6 +317,8 @@ fn finish(plan: &Plan, progress: &Progress, ready: Ready, reply: &mut Option<Chi
     }
 }
 
+const JOIN_REMEDY: &str = "that takes CAP_SYS_ADMIN over the user namespace that owns it, which who is not root has by joining that one, too";
+
 fn join(plan: &Plan, joins: Vec<(Kinds, OwnedFd)>) -> Result<()> {
     for (kind, file) in joins {
         let wanted = plan.namespaces.join.iter().find(|join| join.kind == kind);
@@ -327,7 +329,8 @@ fn join(plan: &Plan, joins: Vec<(Kinds, OwnedFd)>) -> Result<()> {
                     wanted.map_or(Path::new(""), |w| &w.path).display()
                 )
             })
-            .at(|| wanted.map_or_else(String::new, |w| w.pointer.clone()))?;
+            .at(|| wanted.map_or_else(String::new, |w| w.pointer.clone()))
+            .remedy(JOIN_REMEDY)?;
     }
     Ok(())
 }

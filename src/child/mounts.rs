@@ -10,6 +10,7 @@ use corten_sys::Errno;
 use corten_sys::batch::Batch;
 use corten_sys::fs::{self, Mode, OFlags};
 use corten_sys::mount::{self, Attr, FsContext, Reach};
+use corten_sys::process::Namespaces as Kinds;
 
 use super::cgroup_mount;
 use super::copy_up;
@@ -93,7 +94,7 @@ fn mount_one(
             };
             bind(mount, path, (*reach, *link), opened)?
         }
-        Source::New(new) => return new_mount(mount, new, root, batch).map(Some),
+        Source::New(new) => return new_mount(plan, mount, new, root, batch).map(Some),
     };
     let kind = if is_dir(made.as_fd())? {
         Kind::Directory
@@ -174,7 +175,13 @@ fn copy_link(root: &RootFd, mount: &Mount, link: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-fn new_mount(mount: &Mount, new: &NewFilesystem, root: &RootFd, batch: &Batch) -> Result<OwnedFd> {
+fn new_mount(
+    plan: &Plan,
+    mount: &Mount,
+    new: &NewFilesystem,
+    root: &RootFd,
+    batch: &Batch,
+) -> Result<OwnedFd> {
     let mut attr = mount.attr.set;
     if mount.readonly == Readonly::AtLast {
         attr = attr.without(Attr::RDONLY);
@@ -182,11 +189,12 @@ fn new_mount(mount: &Mount, new: &NewFilesystem, root: &RootFd, batch: &Batch) -
     let target = batch.hold(target::open(root, mount, Kind::Directory, batch)?);
     let mode = inherited_mode(new, target.as_fd())?;
     let made = match filesystem(new, mode, attr, batch) {
-        // sysfs shows a network namespace and belongs to its owner: with one of somebody else's a new instance is
-        // refused, and the caller's own (with what hides parts of it) is as much as the container may see.
-        Err(error) if new.fstype == "sysfs" && error.errno() == Some(Errno::PERM) => {
-            let made = mount::clone_tree(fs::CWD, Path::new("/sys"), Reach::Recursive)
-                .map_err(|_| error)?;
+        Err(error) if error.errno() == Some(Errno::PERM) => {
+            let made = match callers(plan, &new.fstype) {
+                Some(path) => mount::clone_tree(fs::CWD, path, Reach::Recursive),
+                None => return Err(error),
+            };
+            let made = made.map_err(|_| error)?;
             mount::set_attributes(made.as_fd(), Reach::Recursive, attr, mount.attr.clear)?;
             made
         }
@@ -196,6 +204,23 @@ fn new_mount(mount: &Mount, new: &NewFilesystem, root: &RootFd, batch: &Batch) -
         copy_up::fill(root, &mount.target, made.as_fd())?;
     }
     put(mount, made, target.as_fd())
+}
+
+/// Where the caller has its own file system of this type. It shows a namespace and belongs to that one's owner: with one
+/// of somebody else's a new instance is refused, and the caller's own (with what hides parts of it) is as much as the
+/// container may see.
+fn callers(plan: &Plan, fstype: &str) -> Option<&'static Path> {
+    let is_shared = |kind| {
+        let namespaces = &plan.namespaces;
+        !namespaces.create.contains(kind) && !namespaces.joins(kind)
+    };
+    let path = match fstype {
+        // Below what hides parts of it a new one is refused, too, whosever the namespace.
+        "sysfs" => "/sys",
+        "proc" if is_shared(Kinds::PID) => "/proc",
+        _ => return None,
+    };
+    Some(Path::new(path))
 }
 
 /// A tmpfs without a mode of its own takes that of the directory it covers, as runc has it.

@@ -125,9 +125,10 @@ pub(super) fn make(
         resources.annotate(&bundle.spec.annotations)?;
     }
     let filter = filter::compiled(store, &bundle.spec)?;
-    let caller = match linux.is_some_and(namespaces::joins_pids) && host::in_user_namespace()? {
-        true => Caller::Confined,
-        false => Caller::Host,
+    let caller = match linux.is_some_and(namespaces::joins_pids) {
+        true if !process::is_administrator()? => Caller::Plain,
+        true if host::in_user_namespace()? => Caller::Confined,
+        _ => Caller::Host,
     };
     let mut plan = Plan::new(bundle, options(args, (&place, caller), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
@@ -153,7 +154,7 @@ pub(super) fn make(
         .and_then(|linux| linux.resources.as_ref())
         .is_some_and(|resources| !resources.devices.is_empty());
     if has_rules && devices == DeviceControl::UserNamespace {
-        log.warn("device rules are left to the kernel, which gives this caller's containers no devices of their own");
+        log.debug("device rules are left to the kernel, which gives this caller's containers no devices of their own");
     }
     if let (Some(rdt), Some(plan)) = (&rdt, &plan.rdt) {
         rdt.make(plan)?;

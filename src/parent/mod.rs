@@ -58,6 +58,8 @@ pub struct Init {
     handover: Option<Handover>,
     /// Whether it loads a seccomp filter, which may keep it from saying anything.
     is_filtered: bool,
+    /// Whether its oom_score_adj was set before it was cloned.
+    is_scored: bool,
     /// The host's network devices that it was given, as long as the container may still come to nothing.
     moved: Option<Moved>,
 }
@@ -79,9 +81,11 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         Some(_) => Opener::Runtime,
         None => Opener::Init,
     };
+    let mut is_scored = false;
     if plan.namespaces.joins(process::Namespaces::PID)
         || plan.namespaces.joins(process::Namespaces::USER)
     {
+        is_scored = own_oom_score(&plan.process)?;
         // SECURITY: init appears among the processes of another container, with the host's tree still in its hands:
         // whoever has the right to trace there must not get at it before it is another program.
         process::forbid_tracing()?;
@@ -125,6 +129,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
         progress,
         handover,
         is_filtered: plan.filter.is_some(),
+        is_scored,
         moved: None,
     };
     entered.back.leave()?;
@@ -171,10 +176,7 @@ pub fn join(
     resources: Resources<'_>,
     state: &State<'_>,
 ) -> Result<Init> {
-    let is_scored = plan.process.oom_score_adj.is_some() && !process::is_administrator()?;
-    if is_scored {
-        own_oom_score(&plan.process)?;
-    }
+    let is_scored = own_oom_score(&plan.process)?;
     process::forbid_tracing()?;
     signal::reset_ignored()?;
     let progress = Progress::new()?;
@@ -213,6 +215,7 @@ pub fn join(
         progress,
         handover,
         is_filtered: plan.filter.is_some(),
+        is_scored,
         moved: None,
     };
     back.leave()?;
@@ -223,25 +226,24 @@ pub fn join(
     if plan.joins_user() {
         limits::apply(&plan.process, joined.pid)?;
     }
-    if !is_scored {
-        joined.admit(&plan.process, None)?;
-    }
+    joined.admit(&plan.process, None)?;
     joined.channel.send(&ToChild::Proceed)?;
     joined.until_ready(None, plan.filter.as_ref(), &|_| state.clone())?;
     Ok(joined)
 }
 
-/// Sets it for this process, whose clone has it, too: without privileges nobody may write that of a process that can't
-/// be traced.
-fn own_oom_score(wanted: &Process) -> Result<()> {
+/// Sets it for this process, whose clone has it, too, where the clone's can't be: without privileges nobody may write that
+/// of a process that can't be traced. Says whether that was so.
+fn own_oom_score(wanted: &Process) -> Result<bool> {
     let Some(score) = wanted.oom_score_adj else {
-        return Ok(());
+        return Ok(false);
     };
+    if process::is_administrator()? {
+        return Ok(false);
+    }
     let file = Procfs::open()?.own_file("oom_score_adj", fs::OFlags::WRONLY)?;
-    explain_oom_score(
-        fs::write_once(file.as_fd(), score.to_string().as_bytes()),
-        wanted,
-    )
+    let written = fs::write_once(file.as_fd(), score.to_string().as_bytes());
+    explain_oom_score(written, wanted).map(|()| true)
 }
 
 fn explain_oom_score(written: corten_sys::Result<()>, wanted: &Process) -> Result<()> {
@@ -321,12 +323,13 @@ impl Init {
 
     /// What can only be done from outside, before init does anything.
     fn admit(&self, wanted: &Process, maps: Option<&IdMaps>) -> Result<()> {
-        if maps.is_some() || wanted.oom_score_adj.is_some() {
+        let score = wanted.oom_score_adj.filter(|_| !self.is_scored);
+        if maps.is_some() || score.is_some() {
             let proc = Procfs::open()?;
             if let Some(maps) = maps {
                 idmap::write(&proc, self.pid, maps, &idmap::CONTAINERS)?;
             }
-            if let Some(score) = wanted.oom_score_adj {
+            if let Some(score) = score {
                 let path = format!("{}/oom_score_adj", self.pid);
                 explain_oom_score(proc.write(&path, score.to_string().as_bytes()), wanted)?;
             }

@@ -80,12 +80,12 @@ pub fn enter(plan: &Plan, opened: Vec<Opened>) -> Result<Entered> {
         hop: Vec::new(),
         back: Back::default(),
     };
+    let mut pids = None;
     for (kind, file) in opened {
-        let is_pids = kind == Kinds::PID;
-        if is_pids && plan.namespaces.caller == Caller::Confined {
-            // First of all: it may be the runtime's own user namespace that gives the right to.
-            entered.hop.insert(0, (kind, file));
-        } else if is_pids {
+        let caller = plan.namespaces.caller;
+        if kind == Kinds::PID && caller != Caller::Host {
+            pids = Some((kind, file));
+        } else if kind == Kinds::PID {
             entered.back.0.push((kind, own("ns/pid")?));
             process::join_file(file.as_fd(), kind)
                 .context("join the PID namespace")
@@ -96,6 +96,12 @@ pub fn enter(plan: &Plan, opened: Vec<Opened>) -> Result<Entered> {
             entered.joins.push((kind, file));
         }
     }
+    let place = match plan.namespaces.caller {
+        // With the rights over the container's user namespace, or with those over the runtime's own.
+        Caller::Plain => entered.hop.len(),
+        Caller::Host | Caller::Confined => 0,
+    };
+    entered.hop.splice(place..place, pids);
     if entered.to_clone.contains(Kinds::TIME) {
         entered.back.0.push((Kinds::TIME, own("ns/time")?));
         new_time(plan)?;
@@ -130,7 +136,10 @@ pub(super) fn own(name: &str) -> Result<OwnedFd> {
 }
 
 fn new_time(plan: &Plan) -> Result<()> {
-    process::unshare(Kinds::TIME).context("make a time namespace")?;
+    process::unshare(Kinds::TIME)
+        .context("make a time namespace")
+        .at(|| "/linux/namespaces".to_owned())
+        .remedy("it takes CAP_SYS_ADMIN on the host")?;
     let offsets = &plan.namespaces.offsets;
     if offsets.is_empty() {
         return Ok(());

@@ -123,8 +123,10 @@ const JOIN_ORDER: [Kinds; 7] = [
 pub enum Caller {
     /// In the host's user namespace.
     Host,
-    /// In another one, with PID and time namespaces that are not its own.
+    /// Root of another one, with PID and time namespaces that are not its own.
     Confined,
+    /// Anywhere without privileges: it has them in the user namespaces of its containers alone.
+    Plain,
 }
 
 /// Decides.
@@ -168,7 +170,7 @@ pub fn plan(linux: &Linux, caller: Caller) -> Result<Namespaces> {
             .map(|(clock, offset)| (clock.clone(), offset.secs, offset.nanosecs))
             .collect(),
         caller,
-        way: if joins_user || (joins_pids && caller == Caller::Confined) {
+        way: if joins_user || (joins_pids && caller != Caller::Host) {
             Way::Hop
         } else {
             Way::Direct
