@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use corten_integration::{Draft, Mounts, Trial, has_controllers, trial};
+use corten_integration::{Draft, Driver, Mounts, Trial, has_controllers, trial};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use serde_json::json;
 
@@ -630,6 +630,44 @@ fn the_root_directory_is_no_target() {
                 .done();
             let said = c.run().fails();
             assert!(said.contains("/mounts/"), "{target}: {said}");
+        }
+    });
+}
+
+/// systemd makes every mount of a host shared. What is copied from there has to leave its peers: a mount over it inside
+/// would appear on the host, and be another /dev/null for all of it.
+#[test]
+fn no_mount_of_a_container_is_a_peer_of_the_host_s() {
+    trial(|t| {
+        let plain = admin(t.container()).probe("mounts + mount /probe /proc/kcore bind");
+        let mapped = t.container().user_namespace(100_000, 65_536);
+        for c in [plain.done(), mapped.probe("mounts").done()] {
+            let shared = "mount --make-rshared / && \"$@\" && test -c /dev/null && ! grep -q ' /proc/kcore ' /proc/self/mountinfo";
+            let out = t
+                .program("/usr/bin/unshare".as_ref())
+                .args([
+                    "--mount",
+                    "--propagation",
+                    "private",
+                    "sh",
+                    "-c",
+                    shared,
+                    "sh",
+                ])
+                .arg(&t.runtime.path)
+                .arg("--root")
+                .arg(t.state_root())
+                .args(Driver::current().flags())
+                .args(["run", "--bundle"])
+                .arg(&c.bundle)
+                .arg(&c.id)
+                .end()
+                .ok();
+            let mounts = Mounts::of(&out.seen("mounts"));
+            for point in mounts.points() {
+                let state = mounts.at(point).get("propagation").to_owned();
+                assert!(!state.contains("shared:"), "{point}: {state}");
+            }
         }
     });
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use corten_sys::Errno;
 use corten_sys::batch::Batch;
 use corten_sys::fs::{self, FileType};
-use corten_sys::mount::{self, Attr, FsContext, Reach};
+use corten_sys::mount::{self, Attr, FsContext, Propagation, Reach};
 
 use super::paths::RootFd;
 use super::rootfs::find;
@@ -63,6 +63,9 @@ impl Masks {
             let error = corten_sys::Error::new("open_tree", "\"/dev/null\"", Errno::NODEV);
             return Err(error).remedy("make /dev/null the null device (c 1 3) on the host");
         }
+        // SECURITY: a copy is in its original's peer group: what the container mounted over a hidden file would be the
+        // host's /dev/null, where the host's /dev is shared.
+        mount::set_propagation(null.as_fd(), Reach::Single, Propagation::Private)?;
         Ok(Self {
             null: Cover::new(null),
             empty: Cover::new(empty_dir(label)?),
