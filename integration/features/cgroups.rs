@@ -164,6 +164,23 @@ fn without_a_path_the_container_has_its_own() {
 }
 
 #[test]
+fn what_has_no_limits_is_counted_too() {
+    trial(|t| {
+        if !has_controllers(&["memory", "pids", "cpu"]) {
+            return;
+        }
+        let c = up(t, &json!({}));
+        let usage = match v1("memory") {
+            true => "memory.usage_in_bytes",
+            false => "memory.current",
+        };
+        assert_ne!(c.cgroup_file("memory", usage), "0");
+        assert_eq!(c.cgroup_file("pids", "pids.current"), "1");
+        c.end();
+    });
+}
+
+#[test]
 fn a_cgroup_that_holds_strangers_is_refused() {
     trial(|t| {
         let first = up(t, &json!({}));

@@ -183,11 +183,6 @@ impl Cgroup {
         Ok(found)
     }
 
-    /// Reads a file of the cgroup.
-    pub(super) fn read(&self, file: &str) -> Result<String> {
-        Ok(read_at(self.dir.as_fd(), Path::new(file))?)
-    }
-
     /// Writes a file of the cgroup in one call.
     pub(super) fn write(&self, file: &str, value: &str) -> corten_sys::Result<()> {
         write_at(self.dir.as_fd(), Path::new(file), value)

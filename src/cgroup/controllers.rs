@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Enabling the v2 controllers that a container's limits need, from the mount down to the cgroup's parent. No process is
-//! ever moved to make room for them.
+//! Enabling v2 controllers, from the mount down to the cgroup's parent: those that a container's limits need, and on a
+//! pure v2 host whichever else there are, since they count what it uses (as runc and crun do; `docker stats` shows it). No
+//! process is ever moved to make room for them.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
-use corten_sys::Errno;
-use corten_sys::fs;
+use corten_sys::fs::{self, Mode, OFlags};
+use corten_sys::{Errno, cgroup_fs};
 
 use super::Cgroup;
 use super::control::{read_at, write_at};
 use super::resources::{Hierarchy, Missing, Setting};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 
 /// A controller and the first field of config.json that needs it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Need<'a> {
     /// Its name.
     pub controller: &'a str,
@@ -21,21 +23,40 @@ pub struct Need<'a> {
     pub pointer: &'a str,
 }
 
-/// Gives `cgroup` the controllers of `settings`. Where it has them already, as usual, one small file is read.
+/// The controllers that count what is shown of a container. Where it has them, it has the others that its host gives out.
+const COUNTING: [&str; 4] = ["cpu", "io", "memory", "pids"];
+
+/// Gives `cgroup` the controllers of `settings`, and those that count. Where it has them already, as usual, one small file
+/// is read.
 pub(super) fn enable(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     let mut missing = needs(settings);
-    if missing.is_empty() {
+    // A hybrid host counts on v1.
+    let counts = cgroup.paths().v1.is_empty();
+    if missing.is_empty() && !counts {
         return Ok(());
     }
-    let here = cgroup.read("cgroup.controllers")?;
+    let here = list(cgroup.dir(), Path::new("cgroup.controllers"))?;
     missing.retain(|need| !lists(&here, need.controller));
-    if missing.is_empty() {
+    let counts = counts && !COUNTING.iter().all(|name| lists(&here, name));
+    if missing.is_empty() && !counts {
         return Ok(());
     }
     let place = &cgroup.paths().unified;
     let mut level = place.mount.clone();
     for name in place.cgroup.components() {
-        enable_below(&level, &missing)?;
+        let available = list(fs::CWD, &level.join("cgroup.controllers"))?;
+        if missing.is_empty() && available == here {
+            // Whatever there is it has.
+            return Ok(());
+        }
+        let state = State {
+            available,
+            enabled: list(fs::CWD, &level.join("cgroup.subtree_control"))?,
+        };
+        state.enable(&level, &missing)?;
+        if counts {
+            state.enable_others(&level, &missing);
+        }
         level.push(name);
     }
     Ok(())
@@ -62,40 +83,69 @@ pub fn needs(settings: &[Setting]) -> Vec<Need<'_>> {
     needs
 }
 
-/// Gives the children of `level` the controllers `needs`.
-fn enable_below(level: &Path, needs: &[Need<'_>]) -> Result<()> {
-    let available = read(level, "cgroup.controllers")?;
-    if let Some(need) = needs
-        .iter()
-        .find(|need| !lists(&available, need.controller))
-    {
-        let text = format!(
-            "controller {} is not available in cgroup {}",
-            need.controller,
-            level.display()
-        );
-        return Err(Error::unsupported(need.pointer, text));
+/// The controllers of a cgroup, and those that its children have.
+struct State {
+    available: String,
+    enabled: String,
+}
+
+impl State {
+    /// Gives the children of `level` the controllers `needs`.
+    fn enable(&self, level: &Path, needs: &[Need<'_>]) -> Result<()> {
+        if let Some(need) = needs
+            .iter()
+            .find(|need| !lists(&self.available, need.controller))
+        {
+            let text = format!(
+                "controller {} is not available in cgroup {}",
+                need.controller,
+                level.display()
+            );
+            return Err(Error::unsupported(need.pointer, text));
+        }
+        let mut missing = needs.to_vec();
+        missing.retain(|need| !lists(&self.enabled, need.controller));
+        let Some(first) = missing.first() else {
+            return Ok(());
+        };
+        // "No internal processes": only the root and what has no processes gives controllers to its children. The kernel
+        // refuses only some of them; after the others (cpu, pids …) it is the children that can't have processes.
+        let written = match has_processes(level)? {
+            true => Err(corten_sys::Error::new("write", "", Errno::BUSY)),
+            false => write(level, missing.iter().map(|need| need.controller)),
+        };
+        written.map_err(|error| explain(error, level, first.pointer))
     }
-    let enabled = read(level, "cgroup.subtree_control")?;
-    let missing = needs
-        .iter()
-        .filter(|need| !lists(&enabled, need.controller));
-    let missing: Vec<_> = missing.collect();
-    let Some(first) = missing.first() else {
-        return Ok(());
-    };
-    let names: Vec<String> = missing
-        .iter()
-        .map(|need| format!("+{}", need.controller))
-        .collect();
+
+    /// Gives them the others that there are, as far as that can be: nothing asked for them.
+    fn enable_others(&self, level: &Path, needs: &[Need<'_>]) {
+        let is_needed = |name: &&str| needs.iter().any(|need| need.controller == *name);
+        let others = self.available.split_whitespace();
+        let others = others.filter(|name| !lists(&self.enabled, name) && !is_needed(name));
+        if others.clone().next().is_none() || !matches!(has_processes(level), Ok(false)) {
+            return;
+        }
+        if write(level, others.clone()).is_err() {
+            for name in others {
+                // One that is refused (cpu, with realtime processes) keeps the others from nothing.
+                let _ = write(level, [name]);
+            }
+        }
+    }
+}
+
+fn write<'a>(
+    level: &Path,
+    controllers: impl IntoIterator<Item = &'a str>,
+) -> corten_sys::Result<()> {
+    let mut words = String::new();
+    for name in controllers {
+        words.push('+');
+        words.push_str(name);
+        words.push(' ');
+    }
     let path = level.join("cgroup.subtree_control");
-    // "No internal processes": only the root and what has no processes gives controllers to its children. The kernel
-    // refuses only some of them; after the others (cpu, pids …) it is the children that can't have processes.
-    let written = match has_processes(level)? {
-        true => Err(corten_sys::Error::new("write", "", Errno::BUSY)),
-        false => write_at(fs::CWD, &path, &names.join(" ")),
-    };
-    written.map_err(|error| explain(error, level, first.pointer))
+    write_at(fs::CWD, &path, words.trim_end())
 }
 
 /// Whether `level`, if it isn't the root, has processes of its own or is a part of others' (threaded: EOPNOTSUPP).
@@ -135,11 +185,14 @@ fn lists(controllers: &str, wanted: &str) -> bool {
     controllers.split_whitespace().any(|name| name == wanted)
 }
 
-fn read(level: &Path, file: &str) -> Result<String> {
-    let path: PathBuf = level.join(file);
-    let text = read_at(fs::CWD, &path);
-    text.with_context(|| format!("read {}", path.display()))
-        .map_err(|error| error.kind_is(Kind::System))
+/// The text of a list of controllers, which one read(2) gives whole.
+fn list(dir: BorrowedFd<'_>, path: &Path) -> Result<String> {
+    let read = || {
+        let file = fs::open(dir, path, OFlags::RDONLY, Mode::empty())?;
+        cgroup_fs::reread(file.as_fd())
+    };
+    let text = read().with_context(|| format!("read {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub struct Global {
     pub cgroup_driver: CgroupDriver,
     /// Whether to overlook what a user may not do with cgroups.
     pub rootless: Rootless,
+    /// Whether the caller is a user by that, perhaps as root of a namespace of their own.
+    pub is_user: bool,
     /// Refuse fields that the specification lacks.
     pub strict: bool,
 }
@@ -296,9 +298,10 @@ pub struct SpecArgs {
 
 impl Global {
     pub(super) fn new(words: &Words, caller: &Caller) -> Result<Self> {
+        let identity = Identity::look()?;
         let (root, root_origin) = match caller.path(words, "root")? {
             Some(root) => (root, Origin::Given),
-            None => (Identity::look()?.default_root()?, Origin::Default),
+            None => (identity.default_root()?, Origin::Default),
         };
         let rootless = match words.needed("rootless")? {
             "auto" => Rootless::Auto,
@@ -313,6 +316,11 @@ impl Global {
             root_origin,
             cgroup_driver: cgroup_driver(words)?,
             rootless,
+            is_user: match rootless {
+                Rootless::Yes => true,
+                Rootless::No => false,
+                Rootless::Auto => identity.is_user(),
+            },
             strict: words.on("strict"),
         })
     }
@@ -480,14 +488,9 @@ fn word(text: &str) -> Result<u64> {
 }
 
 fn create(words: &Words, caller: &Caller, strict: bool, global: &Global) -> Result<CreateArgs> {
-    let rootless = match global.rootless {
-        Rootless::Yes => true,
-        Rootless::No => false,
-        Rootless::Auto => Identity::look()?.is_user(),
-    };
     Ok(CreateArgs {
         driver: global.cgroup_driver,
-        rootless,
+        rootless: global.is_user,
         id: ContainerId::new(words.needed("ID")?)?,
         bundle: bundle(words, caller)?,
         pid_file: caller.path(words, "pid-file")?,

@@ -157,7 +157,7 @@ fn takes_few_system_calls_on_v2() {
     let trace = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     for (from, to, most) in [
-        ("create", "keep", 12),
+        ("create", "keep", 18),
         ("keep", "end", 2),
         ("end", "done", 1),
     ] {
