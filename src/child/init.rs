@@ -9,7 +9,7 @@ use std::path::Path;
 use corten_sys::batch::Batch;
 use corten_sys::mount::{self, Reach};
 use corten_sys::process::{self, Namespaces as Kinds, OpenFiles};
-use corten_sys::{fs, net, signal};
+use corten_sys::{Errno, fs, net, signal};
 
 use super::exec::{self, Gate};
 use super::masks::Masks;
@@ -330,7 +330,10 @@ fn join(plan: &Plan, joins: Vec<(Kinds, OwnedFd)>) -> Result<()> {
                 )
             })
             .at(|| wanted.map_or_else(String::new, |w| w.pointer.clone()))
-            .remedy(JOIN_REMEDY)?;
+            .map_err(|error| match error.errno() {
+                Some(Errno::PERM) => error.remedy(JOIN_REMEDY),
+                _ => error,
+            })?;
     }
     Ok(())
 }
