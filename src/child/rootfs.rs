@@ -24,7 +24,7 @@ pub fn attach(rootfs: &Rootfs, tree: OwnedFd) -> Result<RootFd> {
                 .context("set the propagation of the host's mounts")?;
             // The tree was copied outside of this namespace, with what is mounted below it on the host: its mounts are
             // peers of those still.
-            mount::set_propagation(tree.as_fd(), Reach::Recursive, kind)
+            mount::set_propagation(tree.as_fd(), Reach::Recursive, rootfs.own_propagation)
                 .context("set the rootfs' propagation")?;
         }
         None => {

@@ -18,6 +18,9 @@ pub struct Rootfs {
     /// What the copies of the host's mounts become first; `None` leaves them as they are, for mounts that are to be
     /// seen on the host.
     pub host_propagation: Option<Propagation>,
+    /// What the rootfs' own mounts, copies of the host's too, become first. Without a wish they are nobody's: as with
+    /// runc and crun, what the host mounts below the rootfs' directory later does not appear in the container.
+    pub own_propagation: Propagation,
     /// What the rootfs' mount becomes at last.
     pub propagation: Option<(Propagation, Reach)>,
     /// How it becomes the root directory.
@@ -46,10 +49,15 @@ pub fn plan(spec: &Spec, bundle: &Path, pivot: Pivot) -> Result<Rootfs> {
         None | Some("") => (Some(Propagation::Slave), None),
         Some(word) => propagations(word)?,
     };
+    let own_propagation = match wanted {
+        None | Some("") => Propagation::Private,
+        Some(_) => host_propagation.unwrap_or(Propagation::Private),
+    };
     Ok(Rootfs {
         path: bundle.join(&root.path),
         readonly: root.readonly,
         host_propagation,
+        own_propagation,
         propagation,
         pivot,
     })
