@@ -238,7 +238,7 @@ fn a_reader_that_goes_away_ends_it() {
             .unwrap();
         drop(child.stdout.take());
         let pid = rustix::process::Pid::from_child(&child);
-        let ended = corten_integration::await_exit(pid, std::time::Duration::from_secs(30));
+        let ended = corten_integration::await_exit(pid, corten_integration::PATIENCE);
         if !ended {
             child.kill().unwrap();
         }

@@ -401,7 +401,7 @@ fn relays_a_terminal_in_the_foreground() {
         terminal.type_in("echoed\n\u{4}");
         let shown = terminal.rest();
         let status = running
-            .wait(std::time::Duration::from_secs(10))
+            .wait(corten_integration::PATIENCE)
             .expect("exec ends");
         assert_eq!(status.code(), Some(8), "{shown:?}");
         assert!(shown.contains("echoed"), "{shown:?}");

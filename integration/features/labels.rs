@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const LABEL: &str = "system_u:object_r:container_file_t:s0:c1,c2";
 
 /// Whether the host has the module active: labels would be real there, and of no policy that is known here.
-fn is_active(module: &str) -> bool {
+pub fn is_active(module: &str) -> bool {
     match module {
         "AppArmor" => fs::read("/proc/self/attr/apparmor/current").is_ok(),
         _ => fs::read_to_string("/proc/filesystems")

@@ -190,7 +190,7 @@ fn forwards_signals_to_the_process() {
         )
         .unwrap();
         let status = running
-            .wait(std::time::Duration::from_secs(10))
+            .wait(corten_integration::PATIENCE)
             .expect("run ends on SIGTERM");
         assert_eq!(status.code(), Some(128 + 15));
     });

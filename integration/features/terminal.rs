@@ -35,7 +35,7 @@ fn on_a_terminal(c: &Container<'_>, act: impl FnOnce(&mut Terminal)) -> (i32, St
     act(&mut terminal);
     let shown = terminal.rest();
     let status = running
-        .wait(std::time::Duration::from_secs(10))
+        .wait(corten_integration::PATIENCE)
         .unwrap_or_else(|| panic!("run goes on: {shown:?}"));
     (status.code().unwrap_or(-1), shown)
 }
@@ -254,7 +254,7 @@ fn run_leaves_its_terminal_as_it_was() {
         let mut running = c.bundled("run", &[]).stdio_file(&slave);
         terminal.until("shown");
         running
-            .wait(std::time::Duration::from_secs(10))
+            .wait(corten_integration::PATIENCE)
             .expect("run ends");
         let after = rustix::termios::tcgetattr(&slave).unwrap();
         assert_eq!(

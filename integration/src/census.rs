@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroups::{below, hierarchies};
 use crate::driver::{self, Driver};
+use crate::runtime::Runtime;
 
 /// What there was of the host's own before a trial.
 #[derive(Debug)]
@@ -175,8 +176,17 @@ fn host_mounts() -> BTreeSet<String> {
     fs::read_to_string("/proc/self/mountinfo")
         .expect("read mountinfo")
         .lines()
-        .map(Into::into)
+        .map(own_options)
         .collect()
+}
+
+/// The line without what others than corten change of the host's cgroup2: runc and crun mount it for a container without
+/// a cgroup namespace, and the options of systemd's mount are gone with that.
+fn own_options(line: &str) -> String {
+    match line.split_once(" - cgroup2 ") {
+        Some((mount, _)) if !Runtime::current().is_corten() => format!("{mount} - cgroup2"),
+        _ => line.into(),
+    }
 }
 
 /// Whether the mount point is below somebody else's temporary directory: another run of this suite, a demo or an

@@ -15,9 +15,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::trial::PATIENCE;
 use crate::user::everyones;
-
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The listening end of a console socket.
 #[derive(Debug)]
@@ -40,12 +39,12 @@ impl Console {
     #[track_caller]
     pub fn master(&self) -> Terminal {
         assert!(
-            readable(&self.listener, DEADLINE),
+            readable(&self.listener, PATIENCE),
             "nobody connects to the console socket"
         );
         let (stream, _) = self.listener.accept().expect("accept on console socket");
         assert!(
-            readable(&stream, DEADLINE),
+            readable(&stream, PATIENCE),
             "nobody sends on the console socket"
         );
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
@@ -133,7 +132,7 @@ impl Terminal {
     /// Reads until `text` has been seen; returns all that came so far.
     #[track_caller]
     pub fn until(&mut self, text: &str) -> String {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + PATIENCE;
         while !self.seen.contains(text) {
             assert!(
                 self.more(end),
@@ -147,7 +146,7 @@ impl Terminal {
     /// Reads until nobody has the slave open any more; returns all.
     #[track_caller]
     pub fn rest(&mut self) -> String {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + PATIENCE;
         while self.more(end) {}
         assert!(
             Instant::now() < end,

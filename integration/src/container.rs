@@ -3,14 +3,13 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::call::{Call, Outcome, await_exit, find};
 use crate::cgroups;
-use crate::trial::{Trial, eventually};
+use crate::trial::{PATIENCE, Trial, eventually};
 
 /// A container, or what would become one.
 #[derive(Debug)]
@@ -127,8 +126,8 @@ impl<'t> Container<'t> {
             .unwrap_or(0);
         if let Some(pid) = Pid::from_raw(pid) {
             assert!(
-                await_exit(pid, Duration::from_secs(30)),
-                "init {pid} goes on for thirty seconds"
+                await_exit(pid, PATIENCE),
+                "init {pid} goes on for {PATIENCE:?}"
             );
         }
         eventually("status stopped", || {

@@ -52,5 +52,5 @@ pub use exceptions::{Expected, expected};
 pub use runtime::{Runtime, probe};
 pub use seen::{Mount, Mounts, caps};
 pub use sentinel::Sentinel;
-pub use trial::{Trial, eventually, trial, trial_as};
+pub use trial::{PATIENCE, Trial, eventually, trial, trial_as};
 pub use user::{COUNT, Delegation, SUBORDINATE, UID, User};

@@ -261,17 +261,21 @@ impl Trial {
     }
 }
 
-/// Waits until `look` finds something; fails the test after ten seconds.
+/// Nothing takes this long unless it hangs, on emulated processors beside a build either, where a millisecond's work may
+/// take seconds.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `look` finds something; one that never does fails the test.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(
             Instant::now() < end,
-            "waited ten seconds in vain for {what}"
+            "waited {PATIENCE:?} in vain for {what}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -21,6 +21,8 @@ use corten_integration::{
 };
 use serde_json::Value;
 
+use crate::labels::is_active;
+
 /// What is wrong with a bundle.
 #[derive(Clone, Copy)]
 pub enum Flaw {
@@ -44,6 +46,27 @@ pub enum Flaw {
 
 /// A name and a flaw.
 pub type Case = (&'static str, Flaw);
+
+/// Whether this host lacks something.
+type Lacks = fn() -> bool;
+
+/// What is a flaw only where the host lacks something, and whether this one does.
+const LACKING: [(&str, Lacks); 4] = [
+    ("apparmor profile without apparmor", || {
+        !is_active("AppArmor")
+    }),
+    ("mount label without selinux", || !is_active("SELinux")),
+    ("rdma without its controller", || {
+        !has_controllers(&["rdma"])
+    }),
+    ("selinux label without selinux", || !is_active("SELinux")),
+];
+
+/// Whether the case is a flaw on this host.
+fn is_flawed(name: &str) -> bool {
+    let lacking = LACKING.iter().find(|(case, _)| *case == name);
+    lacking.is_none_or(|(_, lacks)| lacks())
+}
 
 /// What `check` can't know, since it starts and changes nothing.
 const ONLY_CREATE: &[(&str, &str)] = &[
@@ -245,6 +268,11 @@ fn each_is_refused_with_one_error() {
     let mut failures = Vec::new();
     let mut lines = String::new();
     for case in cases() {
+        if !is_flawed(case.0) {
+            let said = known.get(case.0);
+            lines.extend(said.map(|said| format!("{}: {said}\n", case.0)));
+            continue;
+        }
         let result = catch_unwind(AssertUnwindSafe(|| refuse(case)));
         let name = case.0;
         match result {
