@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::failure::{Context, Failure, Result};
 use crate::vm::guest::Guest;
 use crate::vm::monitor::Monitor;
-use crate::vm::{Hardware, cache};
+use crate::vm::{Hardware, Lsm, cache};
 use crate::{command, report, wait};
 
 /// How long a guest may take to boot: a minute on an idle machine, much longer beside a build.
@@ -196,7 +196,7 @@ fn qemu(directory: &Path, kernel: &Path, hardware: &Hardware) -> Command {
     qemu.args(["-m", &hardware.memory.to_string()]);
     qemu.arg("-kernel").arg(kernel.join("vmlinuz"));
     qemu.arg("-initrd").arg(kernel.join("initrd"));
-    qemu.args(["-append", &command_line()]);
+    qemu.args(["-append", &command_line(hardware.lsm)]);
     let modules = kernel.join("modules.img");
     disk(&mut qemu, "root", Path::new("root.img"), "cache=unsafe");
     disk(&mut qemu, "modules", &modules, "readonly=on");
@@ -220,17 +220,27 @@ fn disk(qemu: &mut Command, name: &str, path: &Path, options: &str) {
 }
 
 /// The kernel's command line.
-fn command_line() -> String {
-    "console=ttyS0 quiet panic=-1 net.ifnames=0 hugepages=16 systemd.unified_cgroup_hierarchy=1"
-        .into()
+fn command_line(lsm: Lsm) -> String {
+    let module = match lsm {
+        Lsm::Apparmor => "security=apparmor",
+        Lsm::Selinux => "security=selinux selinux=1",
+    };
+    format!(
+        "console=ttyS0 quiet panic=-1 net.ifnames=0 hugepages=16 systemd.unified_cgroup_hierarchy=1 {module}"
+    )
 }
 
 /// Ends a machine; one that isn't there is no failure.
 pub fn down(name: &str) -> Result<()> {
     let directory = directory(name)?;
-    // The lock's file stays: whoever waits for it would hold one that nobody else finds.
-    let _lock = cache::lock(&directory.with_added_extension("lock"))?;
-    end(&directory)
+    let lock = directory.with_added_extension("lock");
+    let _held = cache::lock(&lock)?;
+    end(&directory)?;
+    if name.starts_with(OURS) {
+        return fs::remove_file(&lock).context(|| format!("remove {}", lock.display()));
+    }
+    // Others may wait for it, and would hold a lock that nobody else finds.
+    Ok(())
 }
 
 /// Ends QEMU and removes the directory.

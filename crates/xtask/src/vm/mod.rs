@@ -82,6 +82,9 @@ pub struct Hardware {
     /// Debian's kernel of which release
     #[arg(long, default_value = "newest")]
     pub kernel: Kernel,
+    /// The security module that labels and profiles belong to
+    #[arg(long, default_value = "apparmor")]
+    pub lsm: Lsm,
     /// Memory in MiB
     #[arg(long, default_value_t = 3072)]
     pub memory: u32,
@@ -113,6 +116,15 @@ impl Kernel {
             Self::Sid => "sid",
         }
     }
+}
+
+/// Linux security modules, of which a kernel has one at a time.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lsm {
+    /// Debian's usual one, with no profile loaded
+    Apparmor,
+    /// With a policy for tests, enforcing
+    Selinux,
 }
 
 /// Who runs a command in the guest.

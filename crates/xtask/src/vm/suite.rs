@@ -86,10 +86,7 @@ fn inside(guest: &Guest, options: &Run, programs: &Programs) -> Result<u8> {
     let root = workspace::root();
     guest.put(&[root.join("integration"), root])?;
     let before = census(guest)?;
-    report::step(format!(
-        "integration suite under {}, {:?} driver, as {:?}",
-        options.runtime, options.driver, options.user
-    ));
+    report::step(format!("integration suite: {}", words(options).join(" ")));
     let status = guest.run(User::Root, &words(options))?;
     let left: Vec<String> = census(guest)?.difference(&before).cloned().collect();
     if !left.is_empty() {
