@@ -4,7 +4,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use corten_integration::{Trial, trial};
+use corten_integration::{Trial, series, trial};
 
 /// What the census says of a test that leaves something behind.
 fn complaint(test: impl FnOnce(&Trial)) -> String {
@@ -46,4 +46,18 @@ fn a_mount_left_is_found() {
         rustix::mount::mount_bind(&t.sentinel.path, &dir).unwrap();
     });
     assert!(text.contains("mount table changed: +"), "{text}");
+}
+
+#[test]
+fn exceptions_know_a_version_by_its_first_line() {
+    for (said, wanted) in [
+        ("runc version 1.1.5+ds1\nspec: 1.0.2-dev\n", Some("1.1")),
+        ("runc version 1.4.0-rc.2\n", Some("1.4")),
+        ("crun version 1.28\ncommit: 54f16f\n", Some("1.28")),
+        ("youki version: 0.6\n", Some("0.6")),
+        ("runc version unknown\nspec: 1.2.1\n", None),
+        ("", None),
+    ] {
+        assert_eq!(series(said).as_deref(), wanted, "{said}");
+    }
 }

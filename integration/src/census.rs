@@ -34,6 +34,10 @@ const KERNEL: [&str; 4] = [
     "kernel/modprobe",
 ];
 
+/// What runtimes keep for the next container, bounded and no container's own: compiled filters by content (corten,
+/// crun), and what crun masks with.
+const STORE: [&str; 4] = [".seccomp", ".cache", ".empty-directory", ".empty-file"];
+
 impl Census {
     /// Takes the first census, before anything is run.
     pub fn take(prefix: &str, dir: &Path) -> Self {
@@ -81,8 +85,7 @@ impl Census {
         found.extend(
             entries(state)
                 .into_iter()
-                // Compiled filters by content, for the next container: bounded, and the store's own.
-                .filter(|name| name != ".seccomp")
+                .filter(|name| !STORE.contains(&name.as_str()))
                 .map(|name| format!("state left: {name}")),
         );
         found.extend(

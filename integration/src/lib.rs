@@ -49,7 +49,7 @@ pub use container::Container;
 pub use draft::{Draft, set};
 pub use driver::Driver;
 pub use exceptions::{Expected, expected};
-pub use runtime::{Runtime, probe};
+pub use runtime::{Runtime, probe, series};
 pub use seen::{Mount, Mounts, caps};
 pub use sentinel::Sentinel;
 pub use trial::{PATIENCE, Trial, eventually, trial, trial_as};

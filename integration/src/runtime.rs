@@ -3,6 +3,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// The runtime under test.
@@ -10,6 +11,8 @@ use std::sync::OnceLock;
 pub struct Runtime {
     /// Its name, as exceptions list it: the file name of its binary.
     pub name: String,
+    /// The name with the version, as exceptions list what only some versions do: `runc-1.1`.
+    pub versioned: String,
     /// Its binary.
     pub path: PathBuf,
 }
@@ -29,7 +32,15 @@ impl Runtime {
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or(named);
-            Runtime { name, path }
+            let versioned = match version(&path) {
+                Some(version) => format!("{name}-{version}"),
+                None => name.clone(),
+            };
+            Runtime {
+                name,
+                versioned,
+                path,
+            }
         })
     }
 
@@ -37,6 +48,20 @@ impl Runtime {
     pub fn is_corten(&self) -> bool {
         self.name == "corten"
     }
+}
+
+/// Major and minor version of a runtime, as it says itself; none if it can't be asked, which tests will find out.
+fn version(path: &Path) -> Option<String> {
+    let out = Command::new(path).arg("--version").output().ok()?;
+    series(&String::from_utf8_lossy(&out.stdout))
+}
+
+/// The major and minor version in what a runtime says of itself: `1.1` of `runc version 1.1.5+ds1`.
+pub fn series(said: &str) -> Option<String> {
+    let mut words = said.lines().next()?.split_whitespace();
+    let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some(format!("{}.{}", numbers.next()?, numbers.next()?))
 }
 
 fn corten() -> PathBuf {

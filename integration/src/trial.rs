@@ -51,11 +51,9 @@ pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
         "the integration suite needs root: run `cargo xtask integration` as root"
     );
     let runtime = Runtime::current();
-    let as_user = user::is_everyones().then(|| format!("{}+rootless", runtime.name));
-    let listed = as_user
-        .and_then(|runtime| expected(name, &runtime))
-        .or_else(|| expected(name, &Driver::current().qualified(&runtime.name)))
-        .or_else(|| expected(name, &runtime.name));
+    let listed = listed_as(runtime)
+        .iter()
+        .find_map(|runtime| expected(name, runtime));
     if let Some((Expected::Skip, reason)) = listed {
         eprintln!("skipped under {}: {reason}", runtime.name);
         return;
@@ -74,6 +72,19 @@ pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
         }
         (Ok(()), _) => {}
     }
+}
+
+/// The names under which exceptions list a runtime as it is called here, the most special first.
+fn listed_as(runtime: &Runtime) -> Vec<String> {
+    let names = [&runtime.versioned, &runtime.name];
+    let special = |name: &String| {
+        let as_user = user::is_everyones().then(|| format!("{name}+rootless"));
+        as_user
+            .into_iter()
+            .chain([Driver::current().qualified(name), name.clone()])
+            .collect::<Vec<_>>()
+    };
+    names.into_iter().flat_map(special).collect()
 }
 
 /// `module::function` of the test whose closure this is.
