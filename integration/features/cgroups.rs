@@ -4,6 +4,7 @@
 use std::fs;
 
 use corten_integration::{Container, Trial, eventually, has_controllers, hierarchies, trial};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 fn up<'t>(t: &'t Trial, resources: &Value) -> Container<'t> {
@@ -177,6 +178,40 @@ fn what_has_no_limits_is_counted_too() {
         assert_ne!(c.cgroup_file("memory", usage), "0");
         assert_eq!(c.cgroup_file("pids", "pids.current"), "1");
         c.end();
+    });
+}
+
+#[test]
+fn a_place_that_is_another_container_s_by_now_is_left_alone() {
+    trial(|t| {
+        // Without a PID namespace of its own, where kill and delete are about the cgroup.
+        let first = t
+            .container()
+            .without_namespace("pid")
+            .probe("print up + pause")
+            .done();
+        let out = first.run_detached();
+        first.says(&out, "up");
+        let init = first.pid();
+        kill_process(Pid::from_raw(init).unwrap(), Signal::KILL).unwrap();
+        first.wait();
+        let second = t
+            .container()
+            .without_namespace("pid")
+            .with("/linux/cgroupsPath", json!(t.cgroups_path(&first.id)))
+            .probe("print up + pause")
+            .done();
+        let out = second.run_detached();
+        second.says(&out, "up");
+        let listed = first.verb("ps", &["--format", "json"]).end().ok();
+        assert_eq!(listed.stdout.trim(), "[]");
+        first.kill("KILL");
+        first.delete();
+        first.delete_force();
+        assert_eq!(second.status(), "running");
+        second.kill("KILL").ok();
+        second.wait();
+        second.delete().ok();
     });
 }
 

@@ -19,9 +19,16 @@ use crate::error::{Context, Error, Result};
 /// How often a cgroup may be busy for no reason that can be seen, before that is an error.
 const UNEXPLAINED_TRIES: u32 = 64;
 
-/// Kills whatever is in the container's cgroup and removes it on every hierarchy, until `deadline`. Nothing to do is
-/// success. One system call per hierarchy where nothing is left in it.
-pub fn end(paths: &Paths, deadline: Instant) -> Result<()> {
+/// Kills whatever is in the container's cgroup, which `own` opens, and removes it on every hierarchy, until `deadline`.
+/// Nothing to do is success. One system call per hierarchy where nothing is left in it.
+///
+/// SECURITY: where `own` finds none somebody else may have the place by now: another container that was given the same path, or a
+/// unit of the same name. What holds processes is left alone then.
+pub fn end(
+    paths: &Paths,
+    own: impl FnOnce() -> Result<Option<Cgroup>>,
+    deadline: Instant,
+) -> Result<()> {
     if paths.is_none() {
         return Ok(());
     }
@@ -34,16 +41,17 @@ pub fn end(paths: &Paths, deadline: Instant) -> Result<()> {
             return remove_places(&paths.v1, deadline);
         }
     }
-    if let Some(cgroup) = Cgroup::open(paths)? {
-        cgroup.kill()?;
-        cgroup.wait_empty(deadline)?;
-        if let Some(scope) = &paths.scope
-            && !systemd::await_removal(&paths.unified, deadline)?
-        {
-            remove(paths, deadline)?;
-            systemd::sweep_slices(paths, scope);
-            return Ok(());
-        }
+    let Some(cgroup) = own()? else {
+        return remove_unused(paths);
+    };
+    cgroup.kill()?;
+    cgroup.wait_empty(deadline)?;
+    if let Some(scope) = &paths.scope
+        && !systemd::await_removal(&paths.unified, deadline)?
+    {
+        remove(paths, deadline)?;
+        systemd::sweep_slices(paths, scope);
+        return Ok(());
     }
     remove(paths, deadline)
 }
@@ -54,9 +62,13 @@ pub fn end_intended(paths: &Paths, deadline: Instant) -> Result<()> {
     if paths.is_none() {
         return Ok(());
     }
-    if Cgroup::open_marked(paths)?.is_some() {
-        return end(paths, deadline);
+    match Cgroup::open_marked(paths)? {
+        None => remove_unused(paths),
+        own => end(paths, || Ok(own), deadline),
     }
+}
+
+fn remove_unused(paths: &Paths) -> Result<()> {
     for place in std::iter::once(&paths.unified).chain(&paths.v1) {
         remove_if_empty(fs::CWD, &place.path())
             .with_context(|| format!("remove cgroup {}", place.path().display()))?;

@@ -121,7 +121,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        let ended = end(&self.paths, soon());
+        let ended = end(&self.paths, || Cgroup::open_marked(&self.paths), soon());
         for child in &mut self.children {
             // One that never reached the cgroup would be waited for without an end.
             child.kill().unwrap();

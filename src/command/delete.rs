@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use corten_sys::{Errno, process, signal};
 use serde::Deserialize;
 
-use super::LOCK_DEADLINE;
+use super::{LOCK_DEADLINE, own_cgroup};
 use crate::bundle::spec::{Hook, Hooks};
 use crate::cgroup::{self, Cgroup};
 use crate::cli::meant::DeleteArgs;
@@ -98,7 +98,8 @@ pub(super) fn destroy(
         return Ok(());
     };
     let deadline = Instant::now() + END_DEADLINE;
-    cgroup::end(&container.record().cgroup, deadline)
+    let record = container.record();
+    cgroup::end(&record.cgroup, || own_cgroup(record), deadline)
         .with_context(|| format!("delete container {}", container.id()))?;
     end_rdt(&container)?;
     run_poststop(&container, poststop, log);
@@ -121,8 +122,17 @@ fn end(container: Container, lock: Lock, log: &Log) -> Result<()> {
     let ended = match &container.record().init {
         // After a reboot the path may be anybody's.
         Some(init) if init.is_of_this_boot()? => {
+            // With init goes what tells whose the cgroup is, if the container has taken its mark away.
+            let own = match init.is_alive()? {
+                true => own_cgroup(container.record())?,
+                false => None,
+            };
             kill_init(init).with_context(|| format!("kill container {id}"))?;
-            cgroup::end(cgroup, deadline)
+            let own = || match own {
+                None => own_cgroup(container.record()),
+                own => Ok(own),
+            };
+            cgroup::end(cgroup, own, deadline)
         }
         _ => cgroup::end_intended(cgroup, deadline),
     };

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use corten_sys::{Errno, process, signal};
 
-use crate::cgroup::Cgroup;
+use super::own_cgroup;
 use crate::cli::meant::KillArgs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::host::processes::in_pid_namespace;
@@ -54,7 +54,7 @@ fn signal_all(container: &Container, number: i32) -> Result<bool> {
     if record.cgroup.is_none() {
         return signal_namespace(container, number);
     }
-    let Some(cgroup) = Cgroup::open(&record.cgroup)? else {
+    let Some(cgroup) = own_cgroup(record)? else {
         return Ok(false);
     };
     if number == SIGKILL {

@@ -24,13 +24,18 @@ mod start;
 mod state;
 mod update;
 
+use std::path::Path;
 use std::time::Duration;
 
+use corten_sys::fs::Procfs;
+
+use crate::cgroup::Cgroup;
 use crate::cli::meant::{Global, Verb};
 use crate::cli::report::{self, Log};
 use crate::error::Result;
+use crate::host;
 use crate::parent::seal;
-use crate::store::Store;
+use crate::store::{Record, Store};
 
 /// How long a verb waits for another one that changes the same container.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -84,5 +89,32 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         | Verb::Start(_)
         | Verb::State(_)
         | Verb::Update(_) => None,
+    }
+}
+
+/// The container's cgroup, if it is still the container's: it bears its mark, or its init is in it. `None` where it is
+/// gone, or another container or unit has been given the same place since.
+fn own_cgroup(record: &Record) -> Result<Option<Cgroup>> {
+    if record.cgroup.is_none() {
+        return Ok(None);
+    }
+    if let Some(cgroup) = Cgroup::open_marked(&record.cgroup)? {
+        return Ok(Some(cgroup));
+    }
+    match &record.init {
+        // The mark is an attribute, which a container that may write its cgroup can take away.
+        Some(init) if init.is_alive()? => {
+            let membership = host::membership(&Procfs::open()?, init.pid)?;
+            let found = membership.unified().unwrap_or(Path::new(""));
+            let is_in = found
+                .strip_prefix("/")
+                .is_ok_and(|path| path.starts_with(&record.cgroup.unified.cgroup));
+            if is_in {
+                Cgroup::open(&record.cgroup)
+            } else {
+                Ok(None)
+            }
+        }
+        _ => Ok(None),
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use corten_sys::process::Exit;
 use corten_sys::{fs, spawn};
 
-use crate::cgroup::Cgroup;
+use super::own_cgroup;
 use crate::cli::meant::{PsArgs, PsFormat};
 use crate::error::{Error, Kind, Result};
 use crate::host::processes::in_pid_namespace;
@@ -44,7 +44,7 @@ fn processes(record: &Record) -> Result<Vec<i32>> {
             in_pid_namespace(namespace.as_fd())
         });
     }
-    Cgroup::open(&record.cgroup)?.map_or(Ok(Vec::new()), |cgroup| cgroup.processes())
+    own_cgroup(record)?.map_or(Ok(Vec::new()), |cgroup| cgroup.processes())
 }
 
 /// What the host's ps prints, as many lines as it likes.

@@ -66,7 +66,7 @@ fn a_kept_cgroup_is_killed_and_removed() {
         assert!(Cgroup::open(&ground.paths).unwrap().is_none());
         // Once more is fine, and so is what was held open.
         remove(&ground.paths, soon()).unwrap();
-        end(&ground.paths, soon()).unwrap();
+        end(&ground.paths, || Cgroup::open_marked(&ground.paths), soon()).unwrap();
         cgroup.wait_empty(soon()).unwrap();
     }
 }
@@ -182,7 +182,7 @@ fn frozen_processes_are_killed() {
     ground.create().keep().unwrap();
     ground.spawn("sleep 1000 & sleep 1000 & wait");
     ground.open().freeze(soon()).unwrap();
-    end(&ground.paths, soon()).unwrap();
+    end(&ground.paths, || Cgroup::open_marked(&ground.paths), soon()).unwrap();
     assert!(!ground.path().exists());
 }
 
@@ -205,7 +205,7 @@ fn a_fork_bomb_ends_within_a_second() {
         std::thread::yield_now();
     }
     let start = Instant::now();
-    end(&ground.paths, soon()).unwrap();
+    end(&ground.paths, || Cgroup::open_marked(&ground.paths), soon()).unwrap();
     assert!(
         start.elapsed() < Duration::from_secs(1),
         "{:?}",

@@ -34,7 +34,7 @@ fn a_tree_of_cgroups_is_removed_with_its_processes() {
         .collect();
     let pid = ground.spawn_in(&joined, "sleep 1000 & wait");
     assert!(ground.open().processes().unwrap().contains(&pid));
-    end(&ground.paths, soon()).unwrap();
+    end(&ground.paths, || Cgroup::open_marked(&ground.paths), soon()).unwrap();
     assert!(!ground.path().exists());
 }
 

@@ -66,7 +66,7 @@ fn works_in_a_pure_v2_view() {
     let reservation = ground.create();
     ground.spawn("exec sleep 1000");
     reservation.keep().unwrap();
-    end(&ground.paths, soon()).unwrap();
+    end(&ground.paths, || Cgroup::open_marked(&ground.paths), soon()).unwrap();
     assert!(!ground.path().exists());
 }
 
@@ -137,7 +137,7 @@ fn takes_few_system_calls_on_v2() {
         signpost("keep");
         reservation.keep().unwrap();
         signpost("end");
-        end(&paths.paths, soon()).unwrap();
+        end(&paths.paths, || Cgroup::open_marked(&paths.paths), soon()).unwrap();
         signpost("done");
         assert!(layout.is_ok());
         return;
