@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
-use corten::cgroup::Paths;
 use corten::cgroup::resources::{Missing, Resources};
+use corten::cgroup::{Entry, Paths};
 use corten::host::{Layout, V1};
 use corten::plan::devices::Device;
+use corten::plan::namespaces::Caller;
 use corten::plan::process::Process;
 use corten::plan::{Keyring, Options, Plan, rootfs::Pivot};
 
@@ -48,6 +49,8 @@ pub fn options(cgroup: Paths) -> Options {
         preserved: 0,
         env: Vec::new(),
         cgroup,
+        entry: Entry::Cloned,
+        caller: Caller::Host,
         filter: None,
     }
 }

@@ -134,7 +134,8 @@ fuzz_target!(|input: Input| {
 /// The text for the kernel has the maps, in their order.
 fn written(spec: &bundle::spec::Spec, uids: &[[u32; 3]]) {
     let linux = spec.linux.as_ref().expect("it is there");
-    let planned = namespaces::plan(linux).expect("what the rules accept has a plan");
+    let planned = namespaces::plan(linux, namespaces::Caller::Host)
+        .expect("what the rules accept has a plan");
     let text = IdMaps::text(&planned.maps.expect("there is a new user namespace").uids);
     let read = text.lines().map(|line| {
         let numbers = line
@@ -191,7 +192,8 @@ fn mounted(
     });
 
     let linux = spec.linux.as_ref().expect("it is there");
-    let namespaces = namespaces::plan(linux).expect("what the rules accept has a plan");
+    let namespaces = namespaces::plan(linux, namespaces::Caller::Host)
+        .expect("what the rules accept has a plan");
     let word = IdMapWord {
         index: 0,
         reach: Reach::Single,

@@ -77,9 +77,10 @@ impl Watched<'_> {
             let now = Instant::now();
             if now >= next {
                 self.print_stats()?;
-                // Whoever reads slowly misses some.
-                while next <= now {
-                    next += interval;
+                next += interval;
+                if next <= now {
+                    // Whoever reads slowly misses some.
+                    next = now + interval;
                 }
             }
         }
