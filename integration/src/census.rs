@@ -262,6 +262,10 @@ fn bearer(pid: i32, prefix: &str) -> Option<String> {
     if field("State:").starts_with('Z') && field("PPid:") == "1" {
         return None;
     }
+    // Reaped, and on its way out of the kernel's tables.
+    if field("State:").starts_with('X') {
+        return None;
+    }
     Some(format!(
         "[{}] {} (known by its {found})",
         read("cmdline"),
