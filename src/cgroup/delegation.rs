@@ -43,14 +43,8 @@ pub fn may_enter(place: &Place, own: &Path) -> bool {
 }
 
 /// What holds a container that gets no cgroup, for the `reason` given, to `resources`: refuses limits, and device rules
-/// that nothing would enforce. `confined` says whether the container has a user namespace of its own, `makes_nodes`
-/// whether it may have CAP_MKNOD.
-pub fn without_cgroup(
-    resources: &Resources,
-    reason: &str,
-    confined: bool,
-    makes_nodes: bool,
-) -> Result<DeviceControl> {
+/// that nothing would enforce.
+pub fn without_cgroup(resources: &Resources, reason: &str) -> Result<DeviceControl> {
     let mut settings = resources.settings.iter();
     let limit = settings.find(|setting| setting.missing != Missing::Accept);
     if let Some(limit) = limit {
@@ -60,13 +54,14 @@ pub fn without_cgroup(
     if attach::allow_all(&resources.devices) {
         return Ok(DeviceControl::NotNeeded);
     }
-    // SECURITY: device rules are left out only where the kernel, or the lack of CAP_MKNOD, keeps the container from
-    // devices that config.json does not name.
-    if confined || !makes_nodes || attach::is_confined()? {
+    // SECURITY: device rules are left out only for a caller who can neither make device nodes nor own any. One of the
+    // host's root may lie in the rootfs, or in what is bound: neither a user namespace of the container's nor the lack of
+    // CAP_MKNOD keeps it from being opened.
+    if attach::is_confined()? {
         return Ok(DeviceControl::UserNamespace);
     }
     let text = format!("device rules need a cgroup, and {reason}");
-    let remedy = "give the container a user namespace, or take CAP_MKNOD from it";
+    let remedy = "give it a cgroup, or allow all devices with a rule of its own";
     Err(Error::new(Kind::Unsupported, text)
         .at("/linux/resources/devices")
         .remedy(remedy))

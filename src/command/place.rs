@@ -15,9 +15,6 @@ use crate::plan::Plan;
 use crate::plan::scope::{Manager, Scope};
 use crate::store::CgroupDriver;
 
-/// CAP_MKNOD, as a bit.
-const MKNOD: u64 = 1 << 27;
-
 /// A place for a container's cgroup, or none.
 #[derive(Debug)]
 pub(super) struct Location {
@@ -64,9 +61,7 @@ impl Location {
             return Err(Error::unsupported("/linux/namespaces", text)
                 .remedy("give the container a PID namespace of its own"));
         }
-        let makes_nodes = plan.process.capabilities.bounding & MKNOD != 0;
-        let confined = plan.namespaces.has_user();
-        delegation::without_cgroup(resources, &self.reason, confined, makes_nodes)
+        delegation::without_cgroup(resources, &self.reason)
     }
 }
 

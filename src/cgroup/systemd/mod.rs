@@ -12,8 +12,11 @@
 //! ```
 //!
 //! systemd puts a scope's first process into its cgroup. That is a stub, so that the container's own first process can
-//! be cloned into the cgroup as everywhere: no PID is ever written on the way. One call makes the scope, and none is
-//! needed afterwards: systemd sees the cgroup become empty and removes both.
+//! be cloned into the cgroup as everywhere: no PID is ever written on the way. One call makes the scope; systemd sees the
+//! cgroup become empty and removes both without being asked. Only new limits, a user's process that the kernel lets
+//! nobody but systemd move, and slices that systemd has forgotten take further calls.
+//!
+//! The runtime's own process, with the privileges that the broker sees of it.
 
 mod annotations;
 mod bus;

@@ -216,15 +216,17 @@ impl Request<'_> {
             .push_param(self.scope.unit.as_str())
             .map_err(bus::unwritten)?;
         let serial = self.bus.queue(&reset)?;
-        let mut is_gone = false;
+        let mut senders = Vec::new();
         let (systemd, answer) = self
             .bus
-            .answer(serial, |signal| is_gone |= is_unit_removed(signal))?;
-        is_gone |= answer.is_err_and(|refusal| refusal.name == NO_SUCH_UNIT);
-        while !is_gone {
+            .answer(serial, |signal| senders.extend(removal(signal)))?;
+        if answer.is_err_and(|refusal| refusal.name == NO_SUCH_UNIT) {
+            return Ok(());
+        }
+        // SECURITY: as above, only systemd's word counts.
+        while !senders.contains(&systemd) {
             if let Heard::Signal(signal) = self.bus.next()? {
-                is_gone = is_unit_removed(&signal)
-                    && signal.dynheader.sender.as_deref() == Some(&systemd);
+                senders.extend(removal(&signal));
             }
         }
         Ok(())
@@ -261,6 +263,8 @@ fn job(signal: &MarshalledMessage) -> Option<Job> {
     })
 }
 
-fn is_unit_removed(signal: &MarshalledMessage) -> bool {
-    signal.dynheader.member.as_deref() == Some("UnitRemoved")
+/// Who sent a UnitRemoved signal.
+fn removal(signal: &MarshalledMessage) -> Option<String> {
+    let is_removal = signal.dynheader.member.as_deref() == Some("UnitRemoved");
+    signal.dynheader.sender.clone().filter(|_| is_removal)
 }
