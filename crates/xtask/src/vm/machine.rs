@@ -225,8 +225,13 @@ fn command_line(lsm: Lsm) -> String {
         Lsm::Apparmor => "security=apparmor",
         Lsm::Selinux => "security=selinux selinux=1",
     };
+    // An emulator keeps translated code by its address: with addresses of chance every program is translated anew at every
+    // start, which is most of what a suite of short programs does.
+    let fast = "norandmaps";
+    // It would be mounted by whichever test first walks below /proc.
+    let still = "systemd.mask=proc-sys-fs-binfmt_misc.automount";
     format!(
-        "console=ttyS0 quiet panic=-1 net.ifnames=0 hugepages=16 systemd.unified_cgroup_hierarchy=1 {module}"
+        "console=ttyS0 quiet panic=-1 net.ifnames=0 hugepages=16 systemd.unified_cgroup_hierarchy=1 {fast} {still} {module}"
     )
 }
 
