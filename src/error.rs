@@ -27,6 +27,10 @@ pub enum Kind {
     Unsupported,
     /// The kernel or the host refused.
     System,
+    /// The kernel killed a process in its clone into a cgroup. It does so while somebody writes cgroup.kill, and in Linux
+    /// 6.13 and later, by mistake, whenever that was done more often in one of the caller's cgroup and the target than in
+    /// the other (`kill_seq` in kernel/cgroup/cgroup.c). Such a process can be cloned first and moved then.
+    Unborn,
 }
 
 /// An error with its chain of contexts. It travels from the container's side to the runtime's as it is.

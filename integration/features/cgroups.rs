@@ -2,8 +2,12 @@
 //! Cgroups: the process is in all of them. Their limits are `resources`' matter.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use corten_integration::{Container, Trial, eventually, has_controllers, hierarchies, trial};
+use corten_integration::{
+    Container, Driver, Trial, eventually, has_controllers, hierarchies, is_everyones, trial,
+    unified,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -212,6 +216,67 @@ fn a_place_that_is_another_container_s_by_now_is_left_alone() {
         second.kill("KILL").ok();
         second.wait();
         second.delete().ok();
+    });
+}
+
+/// A cgroup below `parent` in which everything was killed once, when nobody was there: Linux 6.13 and later kill what is
+/// cloned out of it, or into it, for that.
+fn killed(parent: &Path, name: &str) -> PathBuf {
+    let dir = parent.join(name);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("cgroup.kill"), "1").unwrap();
+    dir
+}
+
+#[test]
+fn a_caller_whose_cgroup_was_killed_once_makes_containers() {
+    trial(|t| {
+        if is_everyones() {
+            return;
+        }
+        let callers = killed(
+            &unified().unwrap().dir("/"),
+            &format!("{}-callers", t.prefix),
+        );
+        let c = t.container().probe("print up + pause").done();
+        c.bundled("create", &[]).within(&callers).end().ok();
+        let own = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let place = own(c.pid());
+        assert!(place.contains(&t.cgroup_of(&c.id)), "{place}");
+        c.start().ok();
+        let program = c.exec_call(&[], &["/probe", "cgroup"]);
+        let seen = program.within(&callers).end().ok();
+        let seen = c.seen(&seen, "cgroup");
+        let beside = c.exec("cgroup");
+        assert_eq!(seen, c.seen(&beside, "cgroup"));
+        c.end();
+        fs::remove_dir(callers).unwrap();
+    });
+}
+
+#[test]
+fn exec_into_a_cgroup_that_was_killed_once() {
+    trial(|t| {
+        let c = up(t, &json!({}));
+        let own = unified().unwrap().dir(&t.cgroup_of(&c.id));
+        let below = killed(&own, "below");
+        fs::write(below.join("cgroup.procs"), c.pid().to_string()).unwrap();
+        c.exec("print in").ok();
+        c.end();
+    });
+}
+
+#[test]
+fn a_cgroup_that_was_killed_once_can_be_used_again() {
+    trial(|t| {
+        if Driver::current() != Driver::Files || is_everyones() {
+            return;
+        }
+        let draft = t.container().probe("exit 3");
+        let wanted = t.cgroup_of("again");
+        killed(&unified().unwrap().dir("/"), wanted.trim_start_matches('/'));
+        let c = draft.with("/linux/cgroupsPath", json!(wanted)).done();
+        assert_eq!(c.run().code, 3);
     });
 }
 

@@ -62,6 +62,18 @@ impl Call {
         self
     }
 
+    /// The same from within the cgroup at `dir`.
+    pub fn within(self, dir: &Path) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]);
+        command.arg(dir).arg(self.command.get_program());
+        command.args(self.command.get_args()).stdin(Stdio::null());
+        let set = |(name, value): (_, Option<&OsStr>)| Some((name, value?.to_owned()));
+        let environment: Vec<_> = self.command.get_envs().filter_map(set).collect();
+        command.envs(environment.iter().map(|(name, value)| (*name, value)));
+        Self { command, ..self }
+    }
+
     /// Sets its working directory.
     pub fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);

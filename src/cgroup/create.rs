@@ -16,7 +16,7 @@ use corten_sys::stub::Stub;
 use super::attach::{self, DeviceControl, State};
 use super::control::{open_dir, write_at};
 use super::resources::{Hierarchy, Missing, Resources, Setting};
-use super::{Cgroup, Paths, Place, controllers, hybrid, systemd};
+use super::{Cgroup, Entry, Paths, Place, controllers, hybrid, systemd};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::scope::Scope;
 
@@ -82,6 +82,17 @@ impl Cgroup {
     /// nothing is written.
     pub fn join_v1(&self, pid: i32) -> Result<()> {
         hybrid::join(&self.paths().v1, pid)
+    }
+
+    /// Brings a process into it that was not cloned into it, the way `entry` says; `container` is where the container's
+    /// own cgroup is, this one or one above it.
+    pub fn bring_in(&self, pid: i32, entry: Entry, container: &Paths) -> Result<()> {
+        match entry {
+            Entry::Cloned | Entry::None => Ok(()),
+            Entry::Moved => systemd::move_in(container, &self.paths().unified, pid),
+            Entry::Written => write_at(self.dir(), Path::new("cgroup.procs"), &pid.to_string())
+                .with_context(|| format!("move process {pid} into its cgroup")),
+        }
     }
 
     /// Writes `settings`, one controller after the other. What the kernel finds invalid beside a value that is still to

@@ -16,7 +16,7 @@ use crate::bundle::Bundle;
 use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
 use crate::cgroup::resources::Resources;
-use crate::cgroup::{self, Cgroup, DeviceControl, Entry, systemd};
+use crate::cgroup::{self, Cgroup, DeviceControl, Entry};
 use crate::cli::meant::CreateArgs;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
@@ -105,19 +105,38 @@ pub(super) fn check_console(spec: &Spec, args: &CreateArgs) -> Result<()> {
     }
 }
 
-/// Plans, makes and writes down a container.
+/// Plans, makes and writes down a container. `console` is the connection of the console socket.
 pub(super) fn make(
     store: &Store,
     args: &CreateArgs,
     bundle: &Bundle,
     until: Until,
-    console: Option<OwnedFd>,
+    mut console: Option<OwnedFd>,
+    log: &Log,
+) -> Result<Made> {
+    let mut attempt = |entry| try_make(store, args, bundle, (until, entry), &mut console, log);
+    match attempt(Entry::Cloned) {
+        Err(error) if error.kind() == Kind::Unborn => attempt(Entry::Written),
+        made => made,
+    }
+}
+
+/// Makes it; `entry` is how a caller who may do what they like brings init into its cgroup.
+fn try_make(
+    store: &Store,
+    args: &CreateArgs,
+    bundle: &Bundle,
+    (until, entry): (Until, Entry),
+    console: &mut Option<OwnedFd>,
     log: &Log,
 ) -> Result<Made> {
     let mut layout = host::cgroups()?;
     let linux = bundle.spec.linux.as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
-    let place = place::locate(args, wanted, &mut layout)?;
+    let mut place = place::locate(args, wanted, &mut layout)?;
+    if place.entry == Entry::Cloned {
+        place.entry = entry;
+    }
     let paths = &place.paths;
     let resources = linux.and_then(|linux| linux.resources.as_ref());
     let mut resources = Resources::plan(resources, &layout)?;
@@ -145,7 +164,7 @@ pub(super) fn make(
     }
     let cgroup = match place.entry {
         Entry::None => None,
-        Entry::Cloned | Entry::Moved => Some(Cgroup::create(paths, &resources)?),
+        Entry::Cloned | Entry::Moved | Entry::Written => Some(Cgroup::create(paths, &resources)?),
     };
     let devices = cgroup
         .as_ref()
@@ -168,9 +187,7 @@ pub(super) fn make(
                 .map(cgroup::Reservation::dir),
             join_groups: &|pid| {
                 if let Some(cgroup) = &cgroup {
-                    if place.entry == Entry::Moved {
-                        systemd::move_in(paths, &paths.unified, pid)?;
-                    }
+                    cgroup.cgroup().bring_in(pid, place.entry, paths)?;
                     cgroup.enter(pid)?;
                 }
                 rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(pid))

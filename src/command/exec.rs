@@ -13,7 +13,7 @@ use super::create::{self, write_pid_file};
 use super::{filter, modules, place, start};
 use crate::bundle;
 use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
-use crate::cgroup::{Cgroup, Entry, Paths, systemd};
+use crate::cgroup::{Cgroup, Entry, Paths};
 use crate::cli::meant::{ExecArgs, ExecProcess};
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
@@ -271,11 +271,10 @@ fn prepare(
     container: &Container,
     plan: &JoinPlan,
     args: &ExecArgs,
-    console: Option<OwnedFd>,
+    mut console: Option<OwnedFd>,
 ) -> Result<Init> {
     let gone = || Error::new(Kind::Status, "cannot exec in a stopped container");
     let init = container.record().init.as_ref().ok_or_else(gone)?;
-    let pidfd = init.open()?.ok_or_else(gone)?;
     let mut layout = host::cgroups()?;
     // A user's container may have none of some controllers.
     let joined = &container.record().cgroup.v1;
@@ -293,24 +292,33 @@ fn prepare(
     let entry = cgroup
         .as_ref()
         .map_or(Ok(Entry::None), |cgroup| entry(container, cgroup))?;
-    let resources = parent::Resources {
-        cgroup: cgroup
-            .as_ref()
-            .filter(|_| entry == Entry::Cloned)
-            .map(Cgroup::dir),
-        join_groups: &|pid| {
-            if let Some(cgroup) = &cgroup {
-                if entry == Entry::Moved {
-                    systemd::move_in(&container.record().cgroup, &cgroup.paths().unified, pid)?;
+    let state = start::state(container.record());
+    let mut attempt = |entry| {
+        let pidfd = init.open()?.ok_or_else(gone)?;
+        let resources = parent::Resources {
+            cgroup: cgroup
+                .as_ref()
+                .filter(|_| entry == Entry::Cloned)
+                .map(Cgroup::dir),
+            join_groups: &|pid| {
+                if let Some(cgroup) = &cgroup {
+                    cgroup.bring_in(pid, entry, &container.record().cgroup)?;
+                    cgroup.join_v1(pid)?;
                 }
-                cgroup.join_v1(pid)?;
-            }
-            join_rdt(container, pid)
-        },
-        gate: None,
-        console,
+                join_rdt(container, pid)
+            },
+            gate: None,
+            console: &mut console,
+        };
+        parent::join(plan, pidfd, resources, &state)
     };
-    let program = parent::join(plan, pidfd, resources, &start::state(container.record()))?;
+    let program = match attempt(entry) {
+        Err(error) if error.kind() == Kind::Unborn && entry == Entry::Cloned => {
+            attempt(Entry::Written)?
+        }
+        program => program?,
+    };
+    drop(console);
     if let Some(path) = &args.pidfd_socket {
         let socket = socket::connect_stream(path).context("connect to the pidfd socket")?;
         socket::send_with(socket.as_fd(), b"pidfd", program.pidfd())

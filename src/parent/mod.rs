@@ -14,6 +14,7 @@ pub mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use corten_sys::Errno;
 use corten_sys::fs::{self, Procfs};
@@ -22,7 +23,7 @@ use corten_sys::process::{self, ChildOf, Cloned};
 use corten_sys::signal;
 
 use crate::child;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
 use crate::limits;
 use crate::plan::filter::Filter;
@@ -43,8 +44,8 @@ pub struct Resources<'a> {
     pub join_groups: &'a dyn Fn(i32) -> Result<()>,
     /// The start gate; without one init goes on as soon as it is released.
     pub gate: Option<OwnedFd>,
-    /// A connection of the console socket.
-    pub console: Option<OwnedFd>,
+    /// A connection of the console socket: the clone takes its copy, the caller's stays for another try.
+    pub console: &'a mut Option<OwnedFd>,
 }
 
 /// A container's init that is set up and waits to be released. Dropped, it is killed and reaped, unless it is kept.
@@ -115,13 +116,13 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
             sources: sources.files,
             open_files: sources.limit,
             joins: entered.joins,
-            console: resources.console,
+            console: resources.console.take(),
             gate: resources.gate,
             hop: entered.hop,
             handover: handover.as_ref(),
         })
     };
-    drop((childs_end, tree, resources.gate, resources.console));
+    drop((childs_end, tree, resources.gate));
     let mut init = Init {
         pid,
         pidfd,
@@ -135,12 +136,18 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
     entered.back.leave()?;
     match init.bring_up(plan, resources.join_groups, sources, &entered.joins) {
         Ok(()) => Ok(init),
-        Err(error) => Err(init.give_up(error)),
+        Err(error) => {
+            let error = init.explained(error);
+            Err(init.give_up(error))
+        }
     }
 }
 
 const NO_USER: &str = "who is not root makes containers in a user namespace: add it to /linux/namespaces, with \
                        uidMappings and gidMappings (`corten spec --rootless` shows how)";
+
+/// How long a process that was killed in its clone may take to end.
+const DYING: Duration = Duration::from_millis(100);
 
 /// clone3 is refused for want of privileges, or by a filter of an engine around us, which looks alike.
 const REMEDY: &str = "corten needs Linux 5.14, the privileges to make these namespaces, and no seccomp filter around it that denies clone3";
@@ -203,11 +210,11 @@ pub fn join(
             channel: childs_end,
             progress: &progress,
             init,
-            console: resources.console,
+            console: resources.console.take(),
             handover: handover.as_ref(),
         })
     };
-    drop((childs_end, resources.console));
+    drop(childs_end);
     let mut joined = Init {
         pid,
         pidfd,
@@ -219,17 +226,10 @@ pub fn join(
         moved: None,
     };
     back.leave()?;
-    if !plan.hop.is_empty() {
-        joined.follow_hop()?;
+    match joined.bring_in(plan, resources.join_groups, state) {
+        Ok(()) => Ok(joined),
+        Err(error) => Err(joined.explained(error)),
     }
-    (resources.join_groups)(joined.pid)?;
-    if plan.joins_user() {
-        limits::apply(&plan.process, joined.pid)?;
-    }
-    joined.admit(&plan.process, None)?;
-    joined.channel.send(&ToChild::Proceed)?;
-    joined.until_ready(None, plan.filter.as_ref(), &|_| state.clone())?;
-    Ok(joined)
 }
 
 /// Sets it for this process, whose clone has it, too, where the clone's can't be: without privileges nobody may write that
@@ -296,6 +296,37 @@ impl Init {
         self.until_ready(Some(plan), plan.filter.as_ref(), &|pid| {
             plan.state("creating", pid)
         })
+    }
+
+    /// The same for a further process.
+    fn bring_in(
+        &mut self,
+        plan: &JoinPlan,
+        join_groups: &dyn Fn(i32) -> Result<()>,
+        state: &State<'_>,
+    ) -> Result<()> {
+        if !plan.hop.is_empty() {
+            self.follow_hop()?;
+        }
+        join_groups(self.pid)?;
+        if plan.joins_user() {
+            limits::apply(&plan.process, self.pid)?;
+        }
+        self.admit(&plan.process, None)?;
+        self.channel.send(&ToChild::Proceed)?;
+        self.until_ready(None, plan.filter.as_ref(), &|_| state.clone())
+    }
+
+    /// `error`, or its cause, where it is that the process had been killed before it did anything.
+    fn explained(&self, error: Error) -> Error {
+        if self.progress.step() != Step::Wait || error.kind() == Kind::Unborn {
+            return error;
+        }
+        // What a killed process held is closed before it has ended.
+        match process::wait_for_end(self.pidfd.as_fd(), DYING) {
+            Ok(true) => self.failure(),
+            Ok(false) | Err(_) => error,
+        }
     }
 
     /// Moves the host's network devices into the namespace that init is in, or is about to join.

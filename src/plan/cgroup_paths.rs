@@ -51,6 +51,9 @@ pub enum Entry {
     /// systemd moves them in while they wait: the caller may not write the cgroup that its own and theirs have in common,
     /// which CLONE_INTO_CGROUP takes (EACCES; cgroups(7), "Delegation containment").
     Moved,
+    /// The runtime writes them into cgroup.procs while they wait: the second try where the kernel killed what was cloned
+    /// (see [`Kind::Unborn`](crate::error::Kind::Unborn)).
+    Written,
     /// Not at all: the container has no cgroup.
     None,
 }

@@ -224,7 +224,7 @@ impl Plan {
     pub fn init_waits(&self) -> bool {
         self.namespaces.has_user()
             || !self.cgroup.v1.is_empty()
-            || self.entry == Entry::Moved
+            || matches!(self.entry, Entry::Moved | Entry::Written)
             || self.process.oom_score_adj.is_some()
             || self.rdt.is_some()
             || !self.net_devices.is_empty()
