@@ -2,8 +2,9 @@
 //! update: limits of a container that runs, by flags and by document, in any direction; all of them or none.
 
 use std::fs;
+use std::path::Path;
 
-use corten_integration::{Container, Outcome, Trial, has_controllers, hierarchies, trial};
+use corten_integration::{Container, Driver, Outcome, Trial, has_controllers, hierarchies, trial};
 use serde_json::json;
 
 /// With a limit of memory and of tasks: a container without any need not be counted on v2.
@@ -306,6 +307,65 @@ fn all_or_nothing() {
         assert_eq!(memory(&c), "67108864");
         c.end();
     });
+}
+
+#[test]
+fn the_next_update_undoes_one_that_was_killed() {
+    trial(|t| {
+        let strace = Path::new("/usr/bin/strace");
+        if !t.is_corten() || !has_controllers(&["memory", "pids"]) || !strace.exists() {
+            return;
+        }
+        let c = up(t);
+        let values = |c: &Container<'_>| (memory(c), pids(c));
+        let (old, new) = (limits(64 << 20, 64), limits(32 << 20, 32));
+        let both = ["67108864", "33554432"].map(|memory| {
+            let pids = if memory == "67108864" { "64" } else { "32" };
+            (memory.to_owned(), pids.to_owned())
+        });
+        // What is written and renamed on the way: what undoes the limits, they themselves, and the record. What is removed
+        // is removed when all is done.
+        for (calls, undoes) in [("write", true), ("/^rename", true), ("/^unlink", false)] {
+            let mut undone = 0;
+            for when in 1.. {
+                document(&c, &old).ok();
+                assert_eq!(values(&c), both[0]);
+                let inject = format!("inject={calls}:signal=SIGKILL:when={when}");
+                let killed = t
+                    .users_program(strace)
+                    .args(["-qq", "-o", "/dev/null", "-e", &inject])
+                    .arg(&t.runtime.path)
+                    .arg("--root")
+                    .arg(t.state_root())
+                    .args(Driver::current().flags())
+                    .args(["update", "-r", "-", &c.id])
+                    .stdin(&new)
+                    .end();
+                // One that changes nothing is enough: limits and record are those of before, or the new ones.
+                document(&c, "{}").ok();
+                let config = t.state_root().join(&c.id).join("config.json");
+                let config = fs::read_to_string(config).unwrap();
+                let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+                let section = &config["linux"]["resources"];
+                let [memory, pids] =
+                    ["memory", "pids"].map(|name| section[name]["limit"].to_string());
+                assert_eq!(values(&c), (memory, pids), "{inject}");
+                assert!(both.contains(&values(&c)), "{inject}: {:?}", values(&c));
+                undone += usize::from(values(&c) == both[0]);
+                if killed.code == 0 {
+                    assert!(when > 1 && values(&c) == both[1], "{inject}");
+                    break;
+                }
+            }
+            assert_eq!(undone > 0, undoes, "{calls}: {undone} were undone");
+        }
+        c.end();
+    });
+}
+
+/// A document of two limits.
+fn limits(memory: u64, pids: u64) -> String {
+    json!({"memory": {"limit": memory}, "pids": {"limit": pids}}).to_string()
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! control.rs      an existing cgroup: kill, freeze, processes, waits on cgroup.events
 //! delegation.rs   what a caller who is not root may do
 //! remove.rs       depth-first removal
-//! update.rs       new limits for a cgroup in use, or the former ones; verify.rs reads limits back
+//! update.rs       new limits for a cgroup in use, and the former ones; verify.rs reads limits back
 //! stats.rs        what has been used; oom.rs hears of a want of memory
 //! hybrid.rs       v1 directories and joins
 //! systemd/        a scope of systemd's, asked for over D-Bus, whose cgroup it is
@@ -41,6 +41,7 @@ pub use control::Cgroup;
 pub use create::Reservation;
 pub use oom::OomWatch;
 pub use remove::{end, end_intended, remove};
+pub use update::on_top;
 
 pub use crate::plan::cgroup_paths::{Entry, Paths, Place};
 pub use controllers::{Need, needs};

@@ -17,6 +17,8 @@ pub use rules::{Access, DeviceRule, DeviceType, Verdict, default_rules};
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::systemd::{self, Property};
 use crate::bundle::spec::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use crate::error::{Error, Result};
@@ -33,8 +35,8 @@ pub struct Resources {
     pub properties: Vec<Property>,
 }
 
-/// One value for one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One value for one file. A change that is under way is kept on disk in this form (`store::Change`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
     /// On which hierarchy.
     pub hierarchy: Hierarchy,
@@ -51,7 +53,7 @@ pub struct Setting {
 }
 
 /// A hierarchy of the host's layout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hierarchy {
     /// cgroup v2.
     Unified,
@@ -60,7 +62,7 @@ pub enum Hierarchy {
 }
 
 /// What to do about a setting whose file does not exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missing {
     /// An error: the limit would not hold.
     Refuse,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! New limits for a container that runs: all of them, or, where one is refused, the former ones. The one place where
-//! `update` changes a cgroup.
+//! New limits for a container that runs, and what undoes them. The one place where `update` changes a cgroup.
 
 use std::path::Path;
 
@@ -13,34 +12,38 @@ use super::{Cgroup, controllers, hybrid, systemd};
 use crate::error::{Context, Error, Kind, Result};
 
 impl Cgroup {
-    /// Gives the cgroup `settings` in addition to what it has. An error leaves the limits as they were, or says that
-    /// they could not be put back.
-    pub fn update(&self, settings: &[Setting]) -> Result<()> {
+    /// What undoes `settings`, which are about to be written, and what an earlier change, cut short, has left to undo in
+    /// `left`. Gives the cgroup the controllers that they need: without them there is nothing to read.
+    pub fn former(&self, settings: &[Setting], left: Vec<Setting>) -> Result<Vec<Setting>> {
         controllers::enable(self, settings)?;
-        let mut former = Vec::new();
+        let mut former = left;
         for setting in settings {
-            former.extend(self.former(setting)?);
+            // What that change wrote is nobody's former limit.
+            if !former.iter().any(|undo| is_about(setting, undo)) {
+                former.extend(self.undoing(setting)?);
+            }
         }
-        let changed = hybrid::realtime(&self.paths().v1, settings)
-            .and_then(|()| self.change(settings))
-            .and_then(|()| self.verify(settings));
-        let Err(mut error) = changed else {
-            return Ok(());
-        };
-        // What v1 answers where it can't reclaim enough.
-        if error.errno() == Some(Errno::BUSY)
-            && let Ok(Some(used)) = self.memory_used()
-        {
-            error = error.remedy(format!("{used} bytes of memory are used"));
-        }
-        match self.change(&former) {
-            Ok(()) => Err(error),
-            Err(left) => Err(error.context(format!("leave limits half changed ({left})"))),
-        }
+        Ok(former)
     }
 
-    /// systemd is told first, where the cgroup is a unit's: it would set the old limits again some day.
-    fn change(&self, settings: &[Setting]) -> Result<()> {
+    /// Gives the cgroup `settings` in addition to what it has. An error may leave some of them changed.
+    pub fn update(&self, settings: &[Setting]) -> Result<()> {
+        hybrid::realtime(&self.paths().v1, settings)
+            .and_then(|()| self.restore(settings))
+            .and_then(|()| self.verify(settings))
+            .map_err(|error| match error.errno() {
+                // What v1 answers where it can't reclaim enough.
+                Some(Errno::BUSY) => match self.memory_used() {
+                    Ok(Some(used)) => error.remedy(format!("{used} bytes of memory are used")),
+                    _ => error,
+                },
+                _ => error,
+            })
+    }
+
+    /// Writes `settings`, values that the cgroup had before. systemd is told first, where the cgroup is a unit's: it would
+    /// set the old limits again some day.
+    pub fn restore(&self, settings: &[Setting]) -> Result<()> {
         if let Some(scope) = &self.paths().scope {
             systemd::update(scope, settings)?;
         }
@@ -94,7 +97,7 @@ impl Cgroup {
     }
 
     /// What undoes `setting`.
-    fn former(&self, setting: &Setting) -> Result<Option<Setting>> {
+    fn undoing(&self, setting: &Setting) -> Result<Option<Setting>> {
         let Some((file, text)) = self.found(setting)? else {
             return Ok(None);
         };
@@ -106,6 +109,31 @@ impl Cgroup {
             ..setting.clone()
         }))
     }
+}
+
+/// `settings` on top of what an earlier change, cut short, has left to undo: what they say nothing of is put back with
+/// them.
+pub fn on_top(left: &[Setting], mut settings: Vec<Setting>) -> Vec<Setting> {
+    let is_open = |undo: &&Setting| !settings.iter().any(|setting| is_about(setting, undo));
+    let open: Vec<Setting> = left.iter().filter(is_open).cloned().collect();
+    for undo in open.into_iter().rev() {
+        // Values of one controller may depend on each other, and are written together.
+        let same = |setting: &Setting| setting.controller == undo.controller;
+        let at = settings.iter().position(same).unwrap_or(settings.len());
+        settings.insert(at, undo);
+    }
+    settings
+}
+
+/// Whether `undo` undoes `setting`.
+fn is_about(setting: &Setting, undo: &Setting) -> bool {
+    let same =
+        |file: &str, value: &str| file == undo.file && subject(value) == subject(&undo.value);
+    let instead = match &setting.missing {
+        Missing::Instead { file, value } => same(file, value),
+        Missing::Accept | Missing::Refuse => false,
+    };
+    setting.hierarchy == undo.hierarchy && (instead || same(&setting.file, &setting.value))
 }
 
 /// What a value is about, where a file has a line for each device: its first word.
@@ -157,6 +185,57 @@ fn former(file: &str, written: &str, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn setting(controller: &str, file: &str, value: &str) -> Setting {
+        Setting {
+            hierarchy: Hierarchy::Unified,
+            controller: controller.into(),
+            file: file.into(),
+            value: value.into(),
+            pointer: String::new(),
+            missing: Missing::Accept,
+        }
+    }
+
+    #[test]
+    fn what_was_left_to_undo_goes_with_its_controller() {
+        let left = [
+            setting("memory", "memory.swap.max", "0"),
+            setting("memory", "memory.max", "64"),
+            setting("io", "io.max", "8:0 rbps=7"),
+            setting("io", "io.max", "8:16 rbps=7"),
+            setting("io", "io.weight", "default 100"),
+            setting("cpu", "cpu.max", "max 100000"),
+            setting("cpu", "cpu.weight", "100"),
+        ];
+        let wanted = vec![
+            setting("pids", "pids.max", "5"),
+            setting("memory", "memory.max", "max"),
+            setting("io", "io.max", "8:16 rbps=9"),
+            Setting {
+                missing: Missing::Instead {
+                    file: "io.weight".into(),
+                    value: "default 50".into(),
+                },
+                ..setting("io", "io.bfq.weight", "50")
+            },
+        ];
+        let all = on_top(&left, wanted);
+        let all: Vec<_> = all.iter().map(|one| (&*one.file, &*one.value)).collect();
+        assert_eq!(
+            all,
+            [
+                ("pids.max", "5"),
+                ("memory.swap.max", "0"),
+                ("memory.max", "max"),
+                ("io.max", "8:0 rbps=7"),
+                ("io.max", "8:16 rbps=9"),
+                ("io.bfq.weight", "50"),
+                ("cpu.max", "max 100000"),
+                ("cpu.weight", "100"),
+            ]
+        );
+    }
 
     #[test]
     fn undoes_what_was_written() {

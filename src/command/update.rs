@@ -2,32 +2,28 @@
 //! `corten update`: new limits for a container that runs, all of them or none.
 //!
 //! The privileges that made its cgroup, under its lock. Everything is read and held against the rules before the first
-//! write. Device rules are never touched.
+//! write. Then what undoes them is written down, and config.json is replaced when all of them hold: one that is killed in
+//! between is undone by the next. Device rules are never touched.
 
 use std::fs::File;
 use std::io::Read;
-
-use corten_sys::Errno;
 
 use super::{LOCK_DEADLINE, create};
 use crate::bundle;
 use crate::bundle::spec::LinuxResources;
 use crate::cgroup::resources::{self, Setting};
-use crate::cgroup::{Cgroup, Paths};
+use crate::cgroup::{self, Cgroup, Paths};
 use crate::cli::report::Log;
 use crate::cli::update::{self, Source, UpdateArgs};
 use crate::error::{Context, Error, Kind, Result};
 use crate::host::{Layout, V1};
 use crate::plan;
-use crate::plan::rdt::Rdt;
 use crate::plan::update::Update;
 use crate::rdt;
-use crate::store::{Container, Lock, Status, Store};
+use crate::store::{Change, Class, Container, Lock, Status, Store};
 
 /// More than any document of limits.
 const DOCUMENT_MAX: u64 = 16 << 20;
-/// How often the threads of a container are listed until no new ones are found.
-const ROUNDS: usize = 8;
 const SECTION: &str = "/linux/resources";
 
 /// Changes the limits.
@@ -102,15 +98,41 @@ fn change(
     let former = container.config()?;
     let update = plan::update::plan(&former, document, wanted, args.rdt.clone())?;
     let cgroup = Cgroup::open(&container.record().cgroup)?.ok_or_else(not_running)?;
-    let settings = resources::settings(&update.resources, &layout(cgroup.paths()))?;
+    let mut settings = resources::settings(&update.resources, &layout(cgroup.paths()))?;
     if update.check_memory {
         check_memory(&cgroup, &update.resources)?;
     }
-    container.save_config(&update.config, lock)?;
-    apply(container, lock, &cgroup, &settings, &update).inspect_err(|_| {
-        // What failed is what the user must read; a full disk is no obstacle to what was there already.
-        let _ = container.save_config(&former, lock);
-    })
+    let left = resolve(container, lock)?;
+    settings = cgroup::on_top(&left, settings);
+    let limits = cgroup.former(&settings, left)?;
+    let change = Change::new(&former, limits, class(container, &update)?);
+    container.begin(&change, lock)?;
+    let changed = classify(container, lock, &cgroup, &update)
+        .and_then(|()| cgroup.update(&settings))
+        .and_then(|()| container.commit(&update.config, lock));
+    let Err(error) = changed else {
+        return Ok(());
+    };
+    let undone = cgroup
+        .restore(&change.limits)
+        .and_then(|()| declassify(container, lock, &change.class))
+        .and_then(|()| container.forget_change(lock));
+    match undone {
+        Ok(()) => Err(error),
+        // Also after this the next one starts from what was there before.
+        Err(left) => Err(error.context(format!("leave limits half changed ({left})"))),
+    }
+}
+
+/// Takes back what an update that was killed did to the container's class. Its limits are returned: the new ones may be
+/// what makes the kernel take them.
+fn resolve(container: &mut Container, lock: &Lock) -> Result<Vec<Setting>> {
+    let Some(change) = container.unfinished(lock)? else {
+        return Ok(Vec::new());
+    };
+    declassify(container, lock, &change.class)
+        .context("undo an earlier update, which was cut short")?;
+    Ok(change.limits)
 }
 
 fn understand(document: &[u8], args: &UpdateArgs, log: &Log) -> Result<LinuxResources> {
@@ -154,76 +176,49 @@ fn check_memory(cgroup: &Cgroup, wanted: &LinuxResources) -> Result<()> {
     Ok(())
 }
 
-/// The class first: what it had can be put back if the limits fail, which put themselves back.
-fn apply(
-    container: &mut Container,
-    lock: &Lock,
-    cgroup: &Cgroup,
-    settings: &[Setting],
-    update: &Update,
-) -> Result<()> {
-    let Some(wanted) = &update.rdt else {
-        return cgroup.update(settings);
-    };
-    let plan = plan::rdt::plan(wanted, container.id().as_str())?;
-    let Some(group) = container.record().rdt.clone() else {
-        return classify(container, lock, cgroup, settings, &plan);
-    };
-    let former = rdt::limit(rdt::Root::find()?, &group, &plan.schemata)?;
-    cgroup.update(settings).map_err(|error| {
-        match rdt::Root::find().and_then(|root| rdt::limit(root, &group, &former)) {
-            Ok(_) => error,
-            Err(left) => error.context(format!("leave a class half changed ({left})")),
-        }
-    })
+/// What the container's class is before `update` changes it.
+fn class(container: &Container, update: &Update) -> Result<Class> {
+    match (&update.rdt, &container.record().rdt) {
+        (None, _) => Ok(Class::Unchanged),
+        (Some(_), None) => Ok(Class::None),
+        (Some(_), Some(group)) => rdt::schemata(rdt::Root::find()?, group).map(Class::Had),
+    }
 }
 
-/// The first class of a container that had none: it is in the record before it exists, for `delete`.
 fn classify(
     container: &mut Container,
     lock: &Lock,
     cgroup: &Cgroup,
-    settings: &[Setting],
-    plan: &Rdt,
+    update: &Update,
 ) -> Result<()> {
-    let reservation = rdt::reserve(rdt::Root::find()?, plan)?;
-    let former = container.record().clone();
-    let mut record = former.clone();
+    let Some(wanted) = &update.rdt else {
+        return Ok(());
+    };
+    let plan = plan::rdt::plan(wanted, container.id().as_str())?;
+    if let Some(group) = &container.record().rdt {
+        return rdt::limit(rdt::Root::find()?, group, &plan.schemata);
+    }
+    // The first one of a container that had none: it is in the record before it exists, for `delete`.
+    let reservation = rdt::reserve(rdt::Root::find()?, &plan)?;
+    let mut record = container.record().clone();
     record.rdt = Some(reservation.group().clone());
     container.save(record, lock)?;
-    let done = reservation
-        .make(plan)
-        .and_then(|()| join(&reservation, cgroup))
-        .and_then(|()| cgroup.update(settings));
-    match done {
-        Ok(()) => reservation.keep(),
-        Err(error) => {
-            drop(reservation);
-            // As with the configuration: the failure is what counts, and `delete` minds no group that is gone.
-            let _ = container.save(former, lock);
-            return Err(error);
-        }
-    }
+    reservation.make(&plan)?;
+    reservation.join_all(|| cgroup.threads())?;
+    reservation.keep();
     Ok(())
 }
 
-/// Moves every thread of the container; those that are made meanwhile are found in the next round.
-fn join(class: &rdt::Reservation, cgroup: &Cgroup) -> Result<()> {
-    let mut joined: Vec<i32> = Vec::new();
-    for _ in 0..ROUNDS {
-        let mut new = cgroup.threads()?;
-        new.retain(|thread| !joined.contains(thread));
-        if new.is_empty() {
-            return Ok(());
+/// Gives the container the class that it had. What goes with a class goes back to the root's.
+fn declassify(container: &mut Container, lock: &Lock, former: &Class) -> Result<()> {
+    match (former, container.record().rdt.clone()) {
+        (Class::Had(schemata), Some(group)) => rdt::limit(rdt::Root::find()?, &group, schemata),
+        (Class::None, Some(group)) => {
+            rdt::end(rdt::Root::find()?, &group)?;
+            let mut record = container.record().clone();
+            record.rdt = None;
+            container.save(record, lock)
         }
-        for thread in new {
-            match class.join(thread) {
-                Err(error) if error.errno() == Some(Errno::SRCH) => {}
-                answer => answer?,
-            }
-            joined.push(thread);
-        }
+        (Class::Unchanged | Class::Had(_) | Class::None, _) => Ok(()),
     }
-    // What the threads of the last rounds make is in the class of its maker.
-    Ok(())
 }

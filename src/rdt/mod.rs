@@ -33,6 +33,8 @@ const REMEDY: &str = "it takes a processor with RDT and a kernel with CONFIG_X86
 /// How long somebody else may change the tree.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
 const FIELD: &str = "/linux/intelRdt";
+/// How often the threads of a container are listed until no new ones are found.
+const ROUNDS: usize = 8;
 /// The longest schemata or list of tasks that is read.
 const LONGEST: usize = 4 << 20;
 
@@ -198,16 +200,24 @@ pub fn open(root: Option<Root>, group: &Group) -> Result<Option<Reservation>> {
     }))
 }
 
-/// Gives the container's group `schemata`, which the kernel takes all or none of, and returns what it had.
-pub fn limit(root: Option<Root>, group: &Group, schemata: &[String]) -> Result<Vec<String>> {
+/// The schemata of the container's group.
+pub fn schemata(root: Option<Root>, group: &Group) -> Result<Vec<String>> {
+    let reservation = existing(root, group)?;
+    let text = reservation.root.read(&group.path().join("schemata"))?;
+    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+/// Gives the container's group `schemata`, which the kernel takes all or none of.
+pub fn limit(root: Option<Root>, group: &Group, schemata: &[String]) -> Result<()> {
+    existing(root, group)?.limit(schemata)
+}
+
+fn existing(root: Option<Root>, group: &Group) -> Result<Reservation> {
     let gone = || {
         let text = format!("the resctrl group {:?} is gone", group.name);
         Error::new(Kind::NotFound, text).at(FIELD)
     };
-    let reservation = open(root, group)?.ok_or_else(gone)?;
-    let text = reservation.root.read(&group.path().join("schemata"))?;
-    reservation.limit(schemata)?;
-    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+    open(root, group)?.ok_or_else(gone)
 }
 
 /// Removes what a container had in resctrl. What is gone already is fine.
@@ -315,6 +325,29 @@ impl Reservation {
         }
         // The container's first process has a copy of the descriptor until it executes its program.
         Ok(lock::release(self.root.0.as_fd())?)
+    }
+
+    /// Moves the threads of a container that runs, which `threads` lists; those that are made meanwhile are found in the
+    /// next round.
+    pub fn join_all(&self, threads: impl Fn() -> Result<Vec<i32>>) -> Result<()> {
+        let mut joined: Vec<i32> = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut new = threads()?;
+            new.retain(|thread| !joined.contains(thread));
+            if new.is_empty() {
+                return Ok(());
+            }
+            for thread in new {
+                match self.join(thread) {
+                    // It has ended.
+                    Err(error) if error.errno() == Some(Errno::SRCH) => {}
+                    answer => answer?,
+                }
+                joined.push(thread);
+            }
+        }
+        // What the threads of the last rounds make is in the class of its maker.
+        Ok(())
     }
 
     /// The group is the container's now.

@@ -258,18 +258,98 @@ fn a_group_gets_new_schemata_and_says_what_it_had() {
     let error = limit(tree.root(), &group, &lines("L3:0=7")).unwrap_err();
     assert!(error.to_string().contains("is gone"), "{error}");
     tree.fill("web", "    L3:0=3\n    MB:0=20\n");
-    let former = limit(tree.root(), &group, &lines("L3:0=ffffffff;1=ffffffff")).unwrap();
+    let former = schemata(tree.root(), &group).unwrap();
     assert_eq!(former, ["L3:0=3", "MB:0=20"]);
+    limit(tree.root(), &group, &lines("L3:0=ffffffff;1=ffffffff")).unwrap();
     assert!(
         tree.text("web/schemata")
             .starts_with("L3:0=ffffffff;1=ffffffff\n")
     );
     assert!(limit(None, &group, &former).is_err());
+    assert!(schemata(None, &group).is_err());
     // Whoever comes next finds the tree unlocked.
     assert!(
         lock::exclusive(tree.root().unwrap().0.as_fd(), Duration::ZERO).unwrap() == Lock::Taken
     );
     tree.empty("web");
+}
+
+/// A group whose `tasks` keeps every number that was written to it.
+fn watched(tree: &Tree, group: &str) -> (PathBuf, std::fs::File) {
+    let path = tree.0.join(group).join("tasks");
+    remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    // Open for both, a pipe blocks neither side.
+    let mut both = std::fs::OpenOptions::new();
+    let pipe = both.read(true).write(true).open(&path).unwrap();
+    (path, pipe)
+}
+
+#[test]
+fn the_first_class_of_a_container_that_runs_takes_all_its_threads() {
+    let tree = Tree::new("first");
+    let json = r#"{"l3CacheSchema": "L3:0=3"}"#;
+    let rdt = tree.reserve(json).unwrap();
+    assert!(rdt.group().is_made);
+    rdt.make_group().unwrap();
+    tree.fill("web", "");
+    rdt.limit(&planned(json).schemata).unwrap();
+    let (path, mut pipe) = watched(&tree, "web");
+    // What the threads of one round make is found in the next, and nobody is moved twice.
+    let rounds = std::cell::Cell::new(0);
+    let threads = || {
+        rounds.set(rounds.get() + 1);
+        Ok(match rounds.get() {
+            1 => vec![10],
+            2 => vec![10, 23],
+            _ => vec![10, 23, 31],
+        })
+    };
+    rdt.join_all(threads).unwrap();
+    assert_eq!(rounds.get(), 4);
+    let mut written = [0; 64];
+    let length = std::io::Read::read(&mut pipe, &mut written).unwrap();
+    assert_eq!(&written[..length], b"102331");
+    assert_eq!(tree.text("web/schemata"), "L3:0=3\n");
+    // A later update finds it by the record, and the container's end removes it.
+    let group = rdt.group().clone();
+    rdt.keep();
+    assert_eq!(schemata(tree.root(), &group).unwrap(), ["L3:0=3"]);
+    remove_file(path).unwrap();
+    write(tree.0.join("web/tasks"), "").unwrap();
+    tree.empty("web");
+    end(tree.root(), &group).unwrap();
+    assert!(!tree.has("web"));
+}
+
+#[test]
+fn a_first_class_that_not_all_threads_can_have_goes_again() {
+    let tree = Tree::new("none");
+    let json = r#"{"l3CacheSchema": "L3:0=3"}"#;
+    let rdt = tree.reserve(json).unwrap();
+    rdt.make_group().unwrap();
+    tree.fill("web", "");
+    let failed = || Err(Error::new(Kind::System, "no such cgroup"));
+    let error = rdt.join_all(failed).unwrap_err();
+    assert!(error.to_string().contains("no such cgroup"), "{error}");
+    remove_file(tree.0.join("web/tasks")).unwrap();
+    let error = rdt.join_all(|| Ok(vec![10])).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::NOENT));
+    write(tree.0.join("web/tasks"), "").unwrap();
+    tree.empty("web");
+    drop(rdt);
+    assert!(!tree.has("web"));
+    // A bomb that is always ahead ends the search, not the runtime.
+    let rdt = tree.reserve(r#"{"closID": "/"}"#).unwrap();
+    let last = std::cell::Cell::new(0);
+    let endless = || {
+        last.set(last.get() + 1);
+        Ok((1..=last.get()).collect())
+    };
+    rdt.join_all(endless).unwrap();
+    assert_eq!(usize::try_from(last.get()).unwrap(), ROUNDS);
+    rdt.keep();
 }
 
 #[test]

@@ -76,13 +76,6 @@ impl Container {
             .with_context(|| format!("read the configuration of container {}", self.id()))
     }
 
-    /// Replaces what [`Container::config`] returns.
-    pub fn save_config(&self, config: &[u8], _lock: &Lock) -> Result<()> {
-        let path = self.directory.join(CONFIG);
-        file::replace(&path, &self.directory.join(TEMPORARY), config)
-            .with_context(|| format!("keep the configuration of container {}", self.id()))
-    }
-
     /// Locks it, waiting until `deadline` has passed, and reads its record again, as it may have changed since.
     pub fn lock(&mut self, deadline: Duration) -> Result<Lock> {
         let id = self.record.id.clone();

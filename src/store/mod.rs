@@ -6,6 +6,7 @@
 //!        ├ intent.json     what was about to be made, written before anything is; never changed
 //!        ├ state.json      what was made, with init; absent until the commit; replaced as a whole
 //!        ├ config.json     the bundle's, as it was at create, with the limits of later updates
+//!        ├ update.json     what undoes a change of limits that is under way (change.rs)
 //!        ├ seccomp.bpf     the compiled filter, where it has one (filters.rs)
 //!        └ gate            a listening seqpacket socket while the container waits for `start`
 //! <root>/.trash-ID/        a removed container whose files are being unlinked
@@ -15,6 +16,7 @@
 //! Runs in the runtime's own process with the caller's privileges; touches the host's own files below the root, never
 //! anything below a root filesystem. Called by every verb in `command` and by `parent`.
 
+mod change;
 mod container;
 mod file;
 mod filters;
@@ -31,6 +33,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use change::{Change, Class};
 pub use container::{Container, Lock};
 pub use id::{ContainerId, MAX_LEN};
 pub use init::{Init, boot_id};
@@ -47,6 +50,7 @@ const TRASH_PREFIX: &str = ".trash-";
 const STATE: &str = "state.json";
 const INTENT: &str = "intent.json";
 const CONFIG: &str = "config.json";
+const UPDATE: &str = "update.json";
 const GATE: &str = "gate";
 const TEMPORARY: &str = ".new";
 

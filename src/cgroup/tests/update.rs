@@ -75,9 +75,34 @@ fn a_refused_limit_leaves_all_as_they_were() {
         r#"{"cpu": {"burst": 50001}}"#,
     ] {
         let broken = settings(&ground, broken);
+        let former = cgroup.former(&broken, Vec::new()).unwrap();
         cgroup.update(&broken).unwrap_err();
+        cgroup.restore(&former).unwrap();
         assert_eq!(read(&ground, &first), before, "{broken:?}");
     }
+}
+
+#[test]
+fn what_was_left_to_undo_is_what_is_undone() {
+    let Some(ground) = ground("left") else {
+        return;
+    };
+    ground.create().keep().unwrap();
+    let cgroup = ground.open();
+    let settings = |json: &str| settings(&ground, json);
+    let first = settings(r#"{"cpu": {"shares": 512}, "pids": {"limit": 7}}"#);
+    cgroup.update(&first).unwrap();
+    let before = read(&ground, &first);
+    let cut = settings(r#"{"cpu": {"shares": 100}, "pids": {"limit": 70}}"#);
+    let left = cgroup.former(&cut, Vec::new()).unwrap();
+    cgroup.update(&cut).unwrap();
+    // Another change comes over it, and fails.
+    let next = on_top(&left, settings(r#"{"pids": {"limit": 8}}"#));
+    let former = cgroup.former(&next, left).unwrap();
+    cgroup.update(&next).unwrap();
+    assert_eq!(read(&ground, &first), ["512\n", "8\n"]);
+    cgroup.restore(&former).unwrap();
+    assert_eq!(read(&ground, &first), before);
 }
 
 #[test]
