@@ -2,6 +2,9 @@
 //! Enabling v2 controllers, from the mount down to the cgroup's parent: those that a container's limits need, and on a
 //! pure v2 host whichever else there are, since they count what it uses (as runc and crun do; `docker stats` shows it). No
 //! process is ever moved to make room for them.
+//!
+//! Nothing is disabled again, also where the verb fails: another runtime may have found the controller there meanwhile and
+//! set limits by it, which would go with it unheard. The kernel counts no users, and no lock keeps runtimes apart.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
