@@ -191,7 +191,8 @@ fn make(
     Ok((cgroup, devices))
 }
 
-fn refuse_used(cgroup: &Cgroup) -> Result<()> {
+/// An error if somebody uses it.
+pub(super) fn refuse_used(cgroup: &Cgroup) -> Result<()> {
     let refuse = |text: &str| {
         let remedy = "choose another linux.cgroupsPath";
         Err(Error::new(Kind::Exists, text)

@@ -35,6 +35,7 @@ pub(super) struct Bus {
     received: Vec<u8>,
     serial: u32,
     greeted: bool,
+    signals: u64,
     /// How many bytes are still to come of a message that nobody wants.
     unwanted: usize,
 }
@@ -80,10 +81,21 @@ impl Bus {
             received: Vec::new(),
             serial: 0,
             greeted: false,
+            signals: 0,
             unwanted: 0,
         };
         bus.queue(&driver_call("Hello"))?;
         Ok(bus)
+    }
+
+    /// When all that is done with it ends.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How many signals have come so far.
+    pub(super) fn signals(&self) -> u64 {
+        self.signals
     }
 
     /// Asks for the signals that match `rule`.
@@ -111,13 +123,24 @@ impl Bus {
             if self.greeted
                 && let Some(message) = self.take_message()
             {
-                match heard(message)? {
-                    Some(heard) => return Ok(heard),
-                    None => continue,
-                }
+                let Some(heard) = heard(message) else {
+                    continue;
+                };
+                self.signals += u64::from(matches!(heard, Heard::Signal(_)));
+                return Ok(heard);
             }
             self.fill()?;
         }
+    }
+
+    /// Sends `call`, and waits for the answer, which is Err where it was refused.
+    pub(super) fn ask(
+        &mut self,
+        call: &MarshalledMessage,
+    ) -> Result<std::result::Result<MarshalledMessage, Refusal>> {
+        let serial = self.queue(call)?;
+        let (_, answer) = self.answer(serial, |_| {})?;
+        Ok(answer)
     }
 
     /// The answer to the call `serial`, which is Err where it was refused; signals before it are `seen`.
@@ -252,10 +275,10 @@ fn message_length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// What `message` is to us: calls are nothing.
-fn heard(message: MarshalledMessage) -> Result<Option<Heard>> {
+fn heard(message: MarshalledMessage) -> Option<Heard> {
     let serial = message.dynheader.response_serial;
     let sender = message.dynheader.sender.clone().unwrap_or_default();
-    Ok(match (message.typ, serial) {
+    match (message.typ, serial) {
         (MessageType::Signal, _) => Some(Heard::Signal(message)),
         (MessageType::Reply, Some(serial)) => Some(Heard::Answer {
             serial,
@@ -275,7 +298,7 @@ fn heard(message: MarshalledMessage) -> Result<Option<Heard>> {
             })
         }
         _ => None,
-    })
+    }
 }
 
 impl From<Refusal> for Error {

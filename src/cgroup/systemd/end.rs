@@ -42,9 +42,9 @@ fn try_sweep(paths: &Paths, scope: &Scope) -> Result<()> {
         call.body
             .push_param(slice.as_str())
             .map_err(bus::unwritten)?;
-        let serial = bus.queue(&call)?;
-        let (_, answer) = bus.answer(serial, |_| {})?;
-        let is_forgotten = answer.is_err_and(|refusal| refusal.name == NO_SUCH_UNIT);
+        let is_forgotten = bus
+            .ask(&call)?
+            .is_err_and(|refusal| refusal.name == NO_SUCH_UNIT);
         if !is_forgotten || !remove(dir) {
             break;
         }

@@ -9,6 +9,7 @@
 //! value.rs        properties on D-Bus
 //! bus.rs          a connection to D-Bus, with a deadline
 //! start.rs        asking for a scope; end.rs its removal
+//! namesake.rs     a unit that has its name already
 //! ```
 //!
 //! systemd puts a scope's first process into its cgroup. That is a stub, so that the container's own first process can
@@ -21,6 +22,7 @@
 mod annotations;
 mod bus;
 mod end;
+mod namesake;
 mod properties;
 mod start;
 mod value;
@@ -86,21 +88,28 @@ pub fn root(manager: &Manager) -> Result<PathBuf> {
 
 fn users_root(manager: &Manager) -> Result<PathBuf> {
     let mut bus = connect(manager)?;
+    let answer = bus.ask(&get(PATH, MANAGER, "ControlGroup")?)??;
+    Ok(text(&answer)?.into())
+}
+
+/// The call for a property of `object`.
+fn get(object: &str, interface: &str, property: &str) -> Result<MarshalledMessage> {
     let mut call = MessageBuilder::new()
         .call("Get")
-        .on(PATH)
+        .on(object)
         .with_interface("org.freedesktop.DBus.Properties")
         .at(NAME)
         .build();
     call.body
-        .push_param2(MANAGER, "ControlGroup")
+        .push_param2(interface, property)
         .map_err(bus::unwritten)?;
-    let serial = bus.queue(&call)?;
-    let (_, answer) = bus.answer(serial, |_| {})?;
-    let answer = answer?;
+    Ok(call)
+}
+
+/// The text that the answer to that has.
+fn text(answer: &MarshalledMessage) -> Result<String> {
     let value: Variant<'_, '_> = answer.body.parser().get().map_err(bus::unread)?;
-    let text: String = value.get().map_err(bus::unread)?;
-    Ok(text.into())
+    value.get().map_err(bus::unread)
 }
 
 fn connect(manager: &Manager) -> Result<Bus> {
@@ -135,9 +144,7 @@ pub(super) fn update(scope: &Scope, settings: &[Setting]) -> Result<()> {
         call.body
             .push_param3(scope.unit.as_str(), true, &wanted[..])
             .map_err(bus::unwritten)?;
-        let serial = bus.queue(&call)?;
-        let (_, answer) = bus.answer(serial, |_| {})?;
-        answer?;
+        bus.ask(&call)??;
         Ok(())
     };
     set().with_context(|| format!("tell systemd the limits of {}", scope.unit))
@@ -162,9 +169,7 @@ pub fn move_in(paths: &Paths, place: &Place, pid: i32) -> Result<()> {
                 &[pid.unsigned_abs()][..],
             )
             .map_err(bus::unwritten)?;
-        let serial = bus.queue(&call)?;
-        let (_, answer) = bus.answer(serial, |_| {})?;
-        answer?;
+        bus.ask(&call)??;
         Ok(())
     };
     ask().with_context(|| format!("have systemd move process {pid} into {}", scope.unit))?;

@@ -8,8 +8,10 @@ use corten_sys::fs::Procfs;
 use rustbus::message_builder::MarshalledMessage;
 
 use super::bus::{self, Bus, Heard, Refusal};
+use super::namesake::{self, Namesake};
 use super::value::{Property, Value};
-use super::{MANAGER, NAME, NO_SUCH_UNIT, PATH, connect, manager_call, properties};
+use super::{MANAGER, NAME, PATH, connect, manager_call, properties};
+use crate::cgroup::create::refuse_used;
 use crate::cgroup::resources::Setting;
 use crate::cgroup::{Cgroup, Paths};
 use crate::error::{Context, Error, Kind, Result};
@@ -50,6 +52,11 @@ pub(in crate::cgroup) fn start(
             properties: &wanted,
         };
         asked.watch_jobs()?;
+        // systemd takes a cgroup that is there already, with all that is in it.
+        if Cgroup::open(paths)?.is_some_and(|cgroup| refuse_used(&cgroup).is_err()) {
+            asked.namesake(paths).await_end()?;
+            Cgroup::open(paths)?.map_or(Ok(()), |cgroup| refuse_used(&cgroup))?;
+        }
         let mut slices = missing_slices(paths, scope);
         loop {
             let Err(refusal) = asked.start(&slices)? else {
@@ -63,9 +70,11 @@ pub(in crate::cgroup) fn start(
                         return Ok(());
                     }
                 }
-                // One of the slices may be there, known or described by a file, without a cgroup.
-                UNIT_EXISTS if !slices.is_empty() => slices.clear(),
-                UNIT_EXISTS => asked.await_end(paths, refusal)?,
+                UNIT_EXISTS if asked.passes_over(&mut slices)? => {}
+                UNIT_EXISTS => {
+                    asked.namesake(paths).await_end()?;
+                    slices = missing_slices(paths, scope);
+                }
                 _ => return Err(refusal.into()),
             }
         }
@@ -174,6 +183,22 @@ impl Request<'_> {
         }
     }
 
+    /// Takes those out of `slices` that can't be made: they are there, or described by a file, without a cgroup. Whether
+    /// there was one.
+    fn passes_over(&mut self, slices: &mut Vec<String>) -> Result<bool> {
+        let wanted = slices.len();
+        for slice in std::mem::take(slices) {
+            if !namesake::is_described(&mut self.bus, &slice)? {
+                slices.push(slice);
+            }
+        }
+        Ok(slices.len() < wanted)
+    }
+
+    fn namesake<'b>(&'b mut self, paths: &'b Paths) -> Namesake<'b> {
+        Namesake::new(&mut self.bus, &self.scope.unit, paths)
+    }
+
     /// Waits until somebody is systemd on this bus.
     fn await_systemd(&mut self) -> Result<()> {
         self.bus.watch(&format!(
@@ -192,44 +217,6 @@ impl Request<'_> {
                 has_changed = matches!(self.bus.next()?, Heard::Signal(_));
             }
         }
-    }
-
-    /// Waits until the unit of this name is gone, if it is only what is left of an ended one.
-    fn await_end(&mut self, paths: &Paths, refusal: Refusal) -> Result<()> {
-        if Cgroup::open(paths)?.is_some_and(|cgroup| cgroup.populated().unwrap_or(true)) {
-            let remedy = "choose another linux.cgroupsPath, or end the unit";
-            return Err(Error::from(refusal)
-                .kind_is(Kind::Exists)
-                .at("/linux/cgroupsPath")
-                .remedy(remedy));
-        }
-        let rule = format!(
-            "type='signal',sender='{NAME}',path='{PATH}',interface='{MANAGER}',member='UnitRemoved',arg0='{}'",
-            self.scope.unit
-        );
-        self.bus.watch(&rule)?;
-        // Without a subscriber systemd tells of no unit's end.
-        self.bus.queue(&manager_call("Subscribe"))?;
-        let mut reset = manager_call("ResetFailedUnit");
-        reset
-            .body
-            .push_param(self.scope.unit.as_str())
-            .map_err(bus::unwritten)?;
-        let serial = self.bus.queue(&reset)?;
-        let mut senders = Vec::new();
-        let (systemd, answer) = self
-            .bus
-            .answer(serial, |signal| senders.extend(removal(signal)))?;
-        if answer.is_err_and(|refusal| refusal.name == NO_SUCH_UNIT) {
-            return Ok(());
-        }
-        // SECURITY: as above, only systemd's word counts.
-        while !senders.contains(&systemd) {
-            if let Heard::Signal(signal) = self.bus.next()? {
-                senders.extend(removal(&signal));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -261,10 +248,4 @@ fn job(signal: &MarshalledMessage) -> Option<Job> {
         path: path.as_ref().to_owned(),
         result: body.get().ok()?,
     })
-}
-
-/// Who sent a UnitRemoved signal.
-fn removal(signal: &MarshalledMessage) -> Option<String> {
-    let is_removal = signal.dynheader.member.as_deref() == Some("UnitRemoved");
-    signal.dynheader.sender.clone().filter(|_| is_removal)
 }

@@ -2,11 +2,13 @@
 //! systemd as the driver of cgroups: what it is told, what it is asked, and what becomes of the container when it says
 //! nothing. All but the last of these need a systemd, and `CORTEN_CGROUP_DRIVER=systemd`.
 
+mod bus;
+mod namesakes;
+
 use std::fs;
-use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use corten_integration::{Container, Driver, Trial, trial};
+use corten_integration::{Container, Driver, Trial, UID, is_everyones, trial};
 use serde_json::{Value, json};
 
 /// Whether systemd makes the cgroups here.
@@ -18,9 +20,20 @@ fn is_driver() -> bool {
     is_driver
 }
 
+/// `systemctl` or `systemd-run`, for the systemd that makes the containers' cgroups.
+fn tool(program: &str) -> Command {
+    if !is_everyones() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    let runtime = format!("XDG_RUNTIME_DIR=/run/user/{UID}");
+    command.args(["-u", "rootless", "--", "env", &runtime, program, "--user"]);
+    command
+}
+
 /// Properties of the container's scope, as `systemctl show` prints them.
 fn properties(c: &Container<'_>, names: &[&str]) -> Vec<String> {
-    let out = Command::new("systemctl")
+    let out = tool("systemctl")
         .args(["show", &format!("t-{}.scope", c.id)])
         .args(names.iter().map(|name| format!("--property={name}")))
         .output()
@@ -129,13 +142,7 @@ fn a_reload_of_systemd_changes_nothing() {
         let before = read();
         denied();
         for call in [&["daemon-reload"][..], &["daemon-reexec"][..]] {
-            assert!(
-                Command::new("systemctl")
-                    .args(call)
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(tool("systemctl").args(call).status().unwrap().success());
             assert_eq!(read(), before, "{call:?}");
             denied();
         }
@@ -229,41 +236,6 @@ fn nested_slices_come_and_go() {
 }
 
 #[test]
-fn a_name_can_be_used_again_at_once() {
-    trial(|t| {
-        if !is_driver() {
-            return;
-        }
-        let c = limited(t, json!({}));
-        for _ in 0..5 {
-            let out = c.run_detached();
-            c.says(&out, "up");
-            c.delete_force().ok();
-        }
-    });
-}
-
-#[test]
-fn a_unit_of_the_same_name_is_not_taken() {
-    trial(|t| {
-        if !is_driver() {
-            return;
-        }
-        let first = limited(t, json!({}));
-        let out = first.run_detached();
-        first.says(&out, "up");
-        let second = t
-            .container()
-            .with("/linux/cgroupsPath", json!(t.cgroups_path(&first.id)))
-            .probe("exit 0")
-            .done();
-        second.create().fails();
-        assert_eq!(first.status(), "running");
-        first.end();
-    });
-}
-
-#[test]
 fn one_call_makes_the_scope_and_none_is_needed_later() {
     trial(|t| {
         if !is_driver() {
@@ -310,70 +282,5 @@ fn one_call_makes_the_scope_and_none_is_needed_later() {
             let log = traced(&c, verb);
             assert!(!log.contains("system_bus_socket"), "{verb:?} asks systemd");
         }
-    });
-}
-
-/// A broker that takes connections and never answers, as a stopped one does.
-#[test]
-fn a_bus_that_never_answers_ends_create() {
-    trial(|t| {
-        if !t.is_corten() {
-            // runc and crun know no such variable, or wait for ever.
-            return;
-        }
-        let path = t.dir.join("bus");
-        let _listener = UnixListener::bind(&path).unwrap();
-        let c = t
-            .container()
-            .without("/linux/cgroupsPath")
-            .probe("exit 0")
-            .done();
-        let error = t
-            .program(&t.runtime.path)
-            .arg("--root")
-            .arg(t.state_root())
-            .args(["--systemd-cgroup", "create", "--bundle"])
-            .arg(&c.bundle)
-            .arg(&c.id)
-            .env(
-                "DBUS_SYSTEM_BUS_ADDRESS",
-                format!("unix:path={}", path.display()),
-            )
-            .end()
-            .fails();
-        assert!(
-            error.contains("wait for D-Bus to answer: timed out"),
-            "{error}"
-        );
-        assert!(error.contains("systemctl status dbus"), "{error}");
-    });
-}
-
-#[test]
-fn no_bus_is_said() {
-    trial(|t| {
-        if !t.is_corten() {
-            return;
-        }
-        let c = t
-            .container()
-            .without("/linux/cgroupsPath")
-            .probe("exit 0")
-            .done();
-        let error = t
-            .program(&t.runtime.path)
-            .arg("--root")
-            .arg(t.state_root())
-            .args(["--systemd-cgroup", "create", "--bundle"])
-            .arg(&c.bundle)
-            .arg(&c.id)
-            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
-            .end()
-            .fails();
-        assert!(
-            error.contains("connect to D-Bus at unix:path=/nonexistent/bus"),
-            "{error}"
-        );
-        assert!(error.contains("use the cgroupfs driver"), "{error}");
     });
 }
