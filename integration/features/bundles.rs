@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use corten_integration::{
-    Console, Container, Draft, Trial, caps, has_controllers, trial, trial_as,
+    Console, Container, Draft, Trial, caps, has_controllers, plant, trial, trial_as,
 };
 use serde_json::{Value, json};
 
@@ -85,11 +85,11 @@ fn busybox() -> Option<PathBuf> {
 }
 
 /// Fills the draft's rootfs. Debian is mounted below an overlay, as an engine does it, so that the tree stays as it is.
-fn plant(t: &Trial, draft: &Draft<'_>, tree: Tree) {
+fn furnish(t: &Trial, draft: &Draft<'_>, tree: Tree) {
     let rootfs = draft.rootfs();
     fs::create_dir_all(rootfs.join("bin")).unwrap();
     if tree == Tree::Busybox {
-        fs::copy(busybox().unwrap(), rootfs.join("bin/busybox")).unwrap();
+        plant(&busybox().unwrap(), &rootfs.join("bin/busybox"));
         for name in ["sh", "echo", "cat", "test"] {
             std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(name)).unwrap();
         }
@@ -189,7 +189,7 @@ const SCRIPT: &str = "test -c /dev/null && test -d /proc/self && echo \"from $1\
 fn check(t: &Trial, name: &str, document: &Value, tree: Tree, joined: bool, code: i32) {
     let pod = (joined || document.to_string().contains("@JOIN@")).then(|| pod(t));
     let draft = t.container();
-    plant(t, &draft, tree);
+    furnish(t, &draft, tree);
     let rootfs = draft.rootfs();
     let cgroup = draft.spec["linux"]["cgroupsPath"].clone();
     let terminal = document["process"]["terminal"] == true;

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use corten_integration::{Container, Draft, Outcome, Trial, trial};
+use corten_integration::{Container, Draft, Outcome, Trial, plant, probe, trial};
 use serde_json::{Value, json};
 
 /// The default document without what is worth a note: ambient capabilities that are not inheritable.
@@ -309,7 +309,7 @@ fn the_host_is_asked_as_create_would_ask_it() {
 fn what_runs_is_not_refused() {
     trial(|t| {
         let source = t.directory("source");
-        fs::copy(corten_integration::probe(), source.join("tool")).unwrap();
+        plant(probe(), &source.join("tool"));
         let bound = || base(t).mount("/data", "bind", &source, &["bind"]);
         let args = |program: &str| json!([program, "print", "fine"]);
         let cases: [(&str, Container<'_>); 8] = [

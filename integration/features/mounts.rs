@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use corten_integration::{Draft, Driver, Mounts, Trial, has_controllers, trial};
+use corten_integration::{Draft, Driver, Mounts, Trial, has_controllers, plant, probe, trial};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use serde_json::json;
 
@@ -331,7 +331,7 @@ fn recursive_options_reach_submounts() {
 fn flags_apply_to_binds() {
     trial(|t| {
         let source = t.directory("source");
-        fs::copy(corten_integration::probe(), source.join("program")).unwrap();
+        plant(probe(), &source.join("program"));
         for flag in ["nosuid", "nodev", "noexec", "noatime", "nodiratime"] {
             let out = t
                 .container()

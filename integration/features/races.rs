@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use corten_integration::{Container, Draft, Trial, trial};
+use corten_integration::{Container, Draft, Trial, plant, trial};
 
 fn rounds() -> u32 {
     std::env::var("CORTEN_RACES")
@@ -103,7 +103,7 @@ fn cve_2019_5736_exec_passes_a_writer() {
     trial(|t| {
         // A copy, which nobody else runs: ETXTBSY must not be what protects it.
         let binary = t.dir.join("runtime");
-        fs::copy(&t.runtime.path, &binary).unwrap();
+        plant(&t.runtime.path, &binary);
         let before = fs::read(&binary).unwrap();
         let c = t
             .container()

@@ -15,6 +15,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 
+use crate::programs;
+
 /// No verb of a runtime takes this long, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -97,6 +99,7 @@ impl Call {
         let mut call = self;
         let copy = || file.try_clone().expect("clone stdio");
         call.command.stdin(copy()).stdout(copy()).stderr(copy());
+        let _held = programs::starting();
         let child = call
             .command
             .spawn()
@@ -116,10 +119,12 @@ impl Call {
         if self.input.is_some() {
             self.command.stdin(Stdio::piped());
         }
+        let starting = programs::starting();
         let mut child = self
             .command
             .spawn()
             .unwrap_or_else(|e| panic!("spawn {:?}: {e}", self.command));
+        drop(starting);
         if let Some(input) = self.input {
             // A program that ends without reading breaks the pipe; its outcome tells more than this error.
             let _ = child.stdin.take().expect("piped stdin").write_all(&input);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::container::Container;
+use crate::programs::plant;
 use crate::runtime::probe;
 use crate::trial::Trial;
 use crate::user::{self, COUNT, SUBORDINATE, UID};
@@ -39,7 +40,7 @@ impl<'t> Draft<'t> {
             "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n",
         )
         .expect("write passwd");
-        fs::copy(probe(), rootfs.join("probe")).expect("copy probe");
+        plant(probe(), &rootfs.join("probe"));
         let mut spec: Value = serde_json::from_str(BASE).expect("base.json");
         spec["linux"]["cgroupsPath"] = json!(trial.cgroups_path(&id));
         Self {
