@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use corten_integration::{Call, Console, Container, Terminal, Trial, caps, trial};
+use corten_integration::{
+    Call, Console, Container, Terminal, Trial, caps, hierarchies, is_everyones, trial,
+};
 use serde_json::{Value, json};
 
 /// A running container.
@@ -34,6 +36,77 @@ fn joins_the_namespaces_and_cgroups() {
         assert_eq!(exec.seen("ns"), c.seen(&out, "ns"));
         assert_eq!(exec.seen("cgroup"), c.seen(&out, "cgroup"));
         assert_ne!(exec.seen("pid")["pid"], 1);
+        c.end();
+    });
+}
+
+/// Makes `name` below the container's cgroup on every hierarchy where it has one, fit for processes; how many those are.
+fn make_below(t: &Trial, c: &Container<'_>, name: &str) -> usize {
+    let mut made = 0;
+    for hierarchy in hierarchies() {
+        let own = hierarchy.dir(&t.cgroup_of(&c.id));
+        if !own.exists() {
+            continue;
+        }
+        made += 1;
+        let dir = own.join(name);
+        fs::create_dir(&dir).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if !hierarchy.unified() && hierarchy.controllers.iter().any(|c| c == "cpuset") {
+                let value = fs::read_to_string(own.join(file)).unwrap();
+                fs::write(dir.join(file), value).unwrap();
+            }
+        }
+    }
+    made
+}
+
+/// What the process sees of itself in /proc/self/cgroup with `name` at the end of the line.
+fn lines_below(c: &Container<'_>, options: &[&str], name: &str) -> Vec<String> {
+    let out = exec(c, options, "cgroup").end().ok();
+    let lines: Vec<String> = serde_json::from_value(out.seen("cgroup")).unwrap();
+    let below = lines.into_iter().filter(|line| line.ends_with(name));
+    below.collect()
+}
+
+#[test]
+fn runs_in_a_cgroup_below_the_container_s() {
+    trial(|t| {
+        if is_everyones() {
+            return;
+        }
+        let c = up(t);
+        let made = make_below(t, &c, "sub");
+        let own = format!("{}/sub", t.cgroup_of(&c.id));
+        let below = lines_below(&c, &["--cgroup", "sub"], &own);
+        assert_eq!(below.len(), made, "{below:?}");
+        let below = lines_below(&c, &["--cgroup=/"], &own);
+        assert_eq!(below.len(), 0, "{below:?}");
+        if hierarchies().iter().any(|one| one.controllers == ["pids"]) {
+            let controller = "pids";
+            let named = format!("{controller}:sub");
+            let below = lines_below(&c, &["--cgroup", &named], &own);
+            assert!(
+                matches!(&below[..], [only] if only.contains(controller)),
+                "{below:?}"
+            );
+        }
+        c.end();
+    });
+}
+
+#[test]
+fn refuses_a_cgroup_that_is_not_there_or_not_below() {
+    trial(|t| {
+        let c = up(t);
+        for (wanted, why) in [
+            ("nowhere", "no cgroup"),
+            ("../x", "leads upwards"),
+            ("nothing:x", "no v1 controller"),
+        ] {
+            let out = exec(&c, &["--cgroup", wanted], "exit 0").end().fails();
+            assert!(out.contains(why), "{wanted}: {out}");
+        }
         c.end();
     });
 }

@@ -21,6 +21,7 @@ use crate::host;
 use crate::parent::{self, Init, console};
 use crate::plan::join::{self, JoinPlan, Pids};
 use crate::plan::scheduling::MemoryPolicy;
+use crate::plan::sub_cgroups::SubCgroups;
 use crate::plan::{self, Keyring};
 use crate::rdt;
 use crate::store::{Container, Privilege, Status, Store};
@@ -29,7 +30,6 @@ use crate::store::{Container, Privilege, Status, Store};
 pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
     let container = store.load(&args.id)?;
     expect_running(&container, args)?;
-    refuse_unsupported(args)?;
     let config = bundle::parse(&container.config()?)?;
     let (mut process, pointer) = process(&config, args, log)?;
     if process.terminal && !args.detach {
@@ -76,17 +76,6 @@ fn expect_running(container: &Container, args: &ExecArgs) -> Result<()> {
         Status::Stopped | Status::Creating => "cannot exec in a stopped container",
     };
     Err(Error::new(Kind::Status, text))
-}
-
-fn refuse_unsupported(args: &ExecArgs) -> Result<()> {
-    if args.cgroup.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::new(
-            Kind::Unsupported,
-            "exec --cgroup is not supported yet",
-        ))
-    }
 }
 
 /// The process document, or the container's own process with what the command line changes; and where it stands.
@@ -266,7 +255,16 @@ fn join_rdt(container: &Container, pid: i32) -> Result<()> {
     }
 }
 
-/// Clones the process into the cgroup that init is in now, and brings it to where only the user's program is missing.
+/// The cgroup that the caller names, which is there: nobody could say who removes one that exec makes.
+fn sub_cgroup(paths: &Paths) -> Result<Cgroup> {
+    Cgroup::open(paths)?.ok_or_else(|| {
+        let path = paths.unified.path();
+        let text = format!("--cgroup: there is no cgroup {}", path.display());
+        Error::new(Kind::NotFound, text).remedy("make it first: exec joins it only")
+    })
+}
+
+/// Clones the process into the cgroup that init is in now, or the one that is asked for, and brings it to where only the user's program is missing.
 fn prepare(
     container: &Container,
     plan: &JoinPlan,
@@ -281,13 +279,20 @@ fn prepare(
     layout
         .v1
         .retain(|v1| joined.iter().any(|place| place.mount == v1.path));
-    let cgroup = match container.record().cgroup.is_none() {
-        true => None,
-        false => {
+    let wanted = SubCgroups::parse(&args.cgroup)?;
+    let own = &container.record().cgroup;
+    let cgroup = match (own.is_none(), wanted) {
+        (true, None) => None,
+        (true, Some(_)) => {
+            let text = "--cgroup: the container has no cgroup";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        (false, None) => {
             let membership = host::membership(&Procfs::open()?, init.pid)?;
             let paths = Paths::of(&membership, &layout)?;
             Some(Cgroup::open(&paths)?.ok_or_else(gone)?)
         }
+        (false, Some(wanted)) => Some(sub_cgroup(&wanted.within(own)?)?),
     };
     let entry = cgroup
         .as_ref()

@@ -18,6 +18,7 @@ pub mod rootfs;
 pub mod scheduling;
 pub mod scope;
 mod state;
+pub mod sub_cgroups;
 pub mod update;
 
 use std::collections::BTreeMap;
