@@ -16,7 +16,7 @@ use corten_sys::stub::Stub;
 use super::attach::{self, DeviceControl, State};
 use super::control::{open_dir, write_at};
 use super::resources::{Hierarchy, Missing, Resources, Setting};
-use super::{Cgroup, Entry, Paths, Place, controllers, hybrid, systemd};
+use super::{Cgroup, Entry, Paths, Place, controllers, hybrid, number, systemd};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::scope::Scope;
 
@@ -254,9 +254,7 @@ impl Held {
     fn start(paths: &Paths, scope: &Scope, resources: &Resources) -> Result<Self> {
         let stub = Stub::new().context("clone the scope's first process")?;
         let is_few = |limit: &str| {
-            limit
-                .parse()
-                .is_ok_and(|limit: u64| limit < systemd::FEWEST)
+            number::integer(limit.trim()).is_some_and(|limit| limit < systemd::FEWEST.into())
         };
         let last = resources.settings.iter().filter(|setting| {
             setting.hierarchy == Hierarchy::Unified

@@ -14,6 +14,7 @@
 //! delegation.rs   what a caller who is not root may do
 //! remove.rs       depth-first removal
 //! update.rs       new limits for a cgroup in use, and the former ones; verify.rs reads limits back
+//! number.rs       numbers as the kernel reads them: pure
 //! stats.rs        what has been used; oom.rs hears of a want of memory
 //! hybrid.rs       v1 directories and joins
 //! systemd/        a scope of systemd's, asked for over D-Bus, whose cgroup it is
@@ -28,6 +29,7 @@ mod create;
 pub mod delegation;
 pub mod devices;
 mod hybrid;
+mod number;
 mod oom;
 mod remove;
 pub mod resources;

@@ -8,7 +8,7 @@ use corten_sys::fs;
 
 use super::control::{is_gone, read_at};
 use super::resources::{Hierarchy, Missing, Setting};
-use super::{Cgroup, controllers, hybrid, systemd};
+use super::{Cgroup, controllers, hybrid, number, systemd};
 use crate::error::{Context, Error, Kind, Result};
 
 impl Cgroup {
@@ -127,8 +127,9 @@ pub fn on_top(left: &[Setting], mut settings: Vec<Setting>) -> Vec<Setting> {
 
 /// Whether `undo` undoes `setting`.
 fn is_about(setting: &Setting, undo: &Setting) -> bool {
-    let same =
-        |file: &str, value: &str| file == undo.file && subject(value) == subject(&undo.value);
+    let same = |file: &str, value: &str| {
+        file == undo.file && subject(file, value) == subject(file, &undo.value)
+    };
     let instead = match &setting.missing {
         Missing::Instead { file, value } => same(file, value),
         Missing::Accept | Missing::Refuse => false,
@@ -136,12 +137,31 @@ fn is_about(setting: &Setting, undo: &Setting) -> bool {
     setting.hierarchy == undo.hierarchy && (instead || same(&setting.file, &setting.value))
 }
 
-/// What a value is about, where a file has a line for each device: its first word.
-pub(super) fn subject(value: &str) -> Option<&str> {
-    let (first, _) = value.trim().split_once(char::is_whitespace)?;
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // Two numbers or a limit with its period are one value.
-    (!number(first) && !["max", "-1"].contains(&first)).then_some(first)
+/// The files with a line for each device, resource or interface, or for pressure and time.
+const BY_LINES: [&str; 10] = [
+    "blkio.bfq.weight_device",
+    "blkio.weight_device",
+    "io.bfq.weight",
+    "io.latency",
+    "io.max",
+    "io.prio.class",
+    "io.weight",
+    "misc.max",
+    "net_prio.ifpriomap",
+    "rdma.max",
+];
+
+/// What `value` is about, where `file` has a line for each such thing: its first word, devices as the kernel shows them.
+pub(super) fn subject(file: &str, value: &str) -> Option<String> {
+    if !BY_LINES.contains(&file) && !file.starts_with("blkio.throttle.") {
+        return None;
+    }
+    let value = value.trim();
+    if let Some(((major, minor), _)) = number::device(value) {
+        return Some(format!("{major}:{minor}"));
+    }
+    let (first, _) = value.split_once(char::is_whitespace)?;
+    Some(first.to_owned())
 }
 
 /// The line of `text` about `subject`.
@@ -152,8 +172,8 @@ pub(super) fn line_about<'a>(text: &'a str, subject: &str) -> Option<&'a str> {
 
 /// What to write to `file`, which says `text`, to undo a write of `written`. `None` if nothing would.
 fn former(file: &str, written: &str, text: &str) -> Option<String> {
-    if let Some(subject) = subject(written) {
-        if let Some(line) = line_about(text, subject) {
+    if let Some(subject) = subject(file, written) {
+        if let Some(line) = line_about(text, &subject) {
             return Some(line.to_owned());
         }
         // A device without a line has no limit of its own.
@@ -173,6 +193,8 @@ fn former(file: &str, written: &str, text: &str) -> Option<String> {
             .map(str::to_owned),
         // What an idle cgroup says, and nobody may write.
         "cpu.weight" if text == "0" => None,
+        // How much there has been; what is written there is a question, and ends with its descriptor.
+        _ if file.ends_with(".pressure") && file != "cgroup.pressure" => None,
         _ => {
             let first = text.lines().next().unwrap_or_default();
             let value = first.strip_prefix("default ").unwrap_or(first);
@@ -302,6 +324,27 @@ mod tests {
                 Some("eth0 1"),
             ),
             ("misc.max", "res 5", "", None),
+            ("memory.max", "0x40", "max\n", Some("max")),
+            ("cpu.max", "5e4 0100", "max 100000\n", Some("max 100000")),
+            ("cpuset.cpus", "0-1 3", "0\n", Some("0")),
+            (
+                "io.max",
+                "08: 00  rbps=1",
+                "8:0 rbps=7 wbps=max riops=max wiops=max\n",
+                Some("8:0 rbps=7 wbps=max riops=max wiops=max"),
+            ),
+            (
+                "io.weight",
+                "08:016 10",
+                "default 100\n",
+                Some("8:16 default"),
+            ),
+            (
+                "memory.pressure",
+                "some 150000 1000000",
+                "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+                None,
+            ),
         ] {
             let found = former(file, written, text);
             assert_eq!(found.as_deref(), wanted, "{file} {written:?} {text:?}");

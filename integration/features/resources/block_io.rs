@@ -137,6 +137,41 @@ fn throttles_are_read_back() {
     });
 }
 
+/// A file of v2 beside a field for the same device: each key by itself, and the file's word is the last.
+#[test]
+fn a_file_and_a_field_are_about_one_device() {
+    trial(|t| {
+        if v1("blkio") || !has_block_io() {
+            return;
+        }
+        let Some(disk) = Disk::make(t) else { return };
+        let number = disk.number();
+        let resources = |write: u64| {
+            json!({
+                "blockIO": {
+                    "throttleReadBpsDevice": disk.entry("rate", 1_048_576),
+                    "throttleWriteBpsDevice": disk.entry("rate", write),
+                },
+                "unified": {"io.max": format!("0{number} rbps=02097152 riops=300 wiops=max")},
+            })
+        };
+        let c = up(t, &resources(4_194_304));
+        for write in [4_194_304, 8_388_608] {
+            let shown = format!("{number} rbps=2097152 wbps={write} riops=300 wiops=max");
+            assert_eq!(c.cgroup_file("blkio", "io.max"), shown);
+            let text = resources(8_388_608).to_string();
+            c.verb("update", &["-r", "-"]).stdin(&text).end().ok();
+        }
+        // The former values of the device come back with one that is refused.
+        let text =
+            format!(r#"{{"unified": {{"io.max": "{number} rbps=5000", "pids.max": "no"}}}}"#);
+        c.verb("update", &["-r", "-"]).stdin(&text).end().fails();
+        let shown = format!("{number} rbps=2097152 wbps=8388608 riops=300 wiops=max");
+        assert_eq!(c.cgroup_file("blkio", "io.max"), shown);
+        c.end();
+    });
+}
+
 #[test]
 fn weights_are_read_back() {
     trial(|t| {

@@ -317,6 +317,54 @@ fn unified_files_of_controllers_outweigh_the_fields() {
     });
 }
 
+/// Octal, signed, with a unit: what is read back is held against what the kernel makes of it, when it is set and when it
+/// changes.
+#[test]
+fn unified_files_take_numbers_as_the_kernel_does() {
+    trial(|t| {
+        let on_v2 = fs::read_to_string(unified().mount.join("cgroup.controllers")).unwrap();
+        let known = [
+            ("cgroup", "cgroup.max.depth", "+0x7", "7"),
+            ("cgroup", "cgroup.max.descendants", "010\n", "8"),
+            ("cpu", "cpu.max", "050000  0100000", "50000 100000"),
+            ("cpu", "cpu.weight", "0144", "100"),
+            ("hugetlb", "hugetlb.2MB.max", "0x400000", "4194304"),
+            ("memory", "memory.high", "32m", "33554432"),
+            ("memory", "memory.max", "0400000000", "67108864"),
+            ("pids", "pids.max", "0100", "64"),
+        ];
+        let known: Vec<_> = known
+            .into_iter()
+            .filter(|(name, ..)| {
+                *name == "cgroup" || on_v2.split_whitespace().any(|is| is == *name)
+            })
+            .collect();
+        let files: serde_json::Map<String, Value> = known
+            .iter()
+            .map(|(_, file, text, _)| ((*file).to_owned(), json!(text)))
+            .collect();
+        let resources = json!({"unified": files});
+        let c = up(t, &resources);
+        let update = |text: &str| c.verb("update", &["-r", "-"]).stdin(text).end();
+        for text in [None, Some(resources.to_string())] {
+            text.map(|text| update(&text).ok());
+            for (_, file, _, shown) in &known {
+                let text = fs::read_to_string(dir(t, &c).join(file)).unwrap();
+                assert_eq!(text.trim(), *shown, "{file}");
+            }
+        }
+        if t.is_corten() && on_v2.contains("hugetlb") {
+            // The kernel takes this, and makes 4096 of it.
+            let beyond = json!({"unified": {"hugetlb.2MB.max": "18446744073713745920"}});
+            let error = update(&beyond.to_string()).fails();
+            assert!(error.contains("took it and says"), "{error}");
+            let text = fs::read_to_string(dir(t, &c).join("hugetlb.2MB.max")).unwrap();
+            assert_eq!(text, "4194304\n");
+        }
+        c.end();
+    });
+}
+
 /// What steers the cgroup is the runtime's, and a controller on v1 has no files here.
 #[test]
 fn unified_files_that_are_no_limits_are_refused() {

@@ -6,6 +6,7 @@
 //! a value that it does not know becomes the default. Files for which systemd has no property it leaves alone.
 
 use super::value::{Property, Value};
+use crate::cgroup::number;
 use crate::cgroup::resources::{Hierarchy, Setting};
 
 /// A number that systemd takes for "no limit".
@@ -61,7 +62,11 @@ fn add(found: &mut Vec<Property>, property: Property) {
 /// refuse are passed over: the writing of the file says it better.
 fn property(file: &str, value: &str) -> Vec<Property> {
     if let Some((_, name)) = NUMBERS.iter().find(|(name, _)| *name == file) {
-        let number = number(value).map(Value::Number);
+        let amount = match file.starts_with("memory.") {
+            true => number::bytes(value),
+            false => count(value),
+        };
+        let number = amount.map(Value::Number);
         return number
             .map(|value| Property::new(name, value))
             .into_iter()
@@ -77,18 +82,25 @@ fn property(file: &str, value: &str) -> Vec<Property> {
     }
 }
 
-fn number(text: &str) -> Option<u64> {
+fn count(text: &str) -> Option<u64> {
     match text {
         "max" => Some(INFINITY),
-        text => text.parse().ok(),
+        text => number::integer(text)?.try_into().ok(),
+    }
+}
+
+fn decimal(text: &str) -> Option<u64> {
+    match text {
+        "max" => Some(INFINITY),
+        text => number::decimal(text),
     }
 }
 
 /// `QUOTA PERIOD`, both in microseconds; systemd has the quota by second.
 fn cpu_max(value: &str) -> Vec<Property> {
     let mut words = value.split_whitespace();
-    let quota = words.next().and_then(number);
-    let period = words.next().map_or(Some(100_000), |text| text.parse().ok());
+    let quota = words.next().and_then(decimal);
+    let period = words.next().map_or(Some(100_000), number::decimal);
     let (Some(quota), Some(period @ 1..)) = (quota, period) else {
         return Vec::new();
     };
@@ -137,13 +149,15 @@ fn bits(list: &str) -> Option<Vec<u8>> {
 
 /// `default N`, `N` or `MAJOR:MINOR N`.
 fn io_weight(value: &str) -> Vec<Property> {
-    let (whose, weight) = value.split_once(' ').unwrap_or(("default", value));
-    let Ok(weight) = weight.trim().parse() else {
+    let device = number::device(value);
+    let weight = device.map_or(value, |(_, weight)| weight);
+    let weight = weight.strip_prefix("default").unwrap_or(weight);
+    let Some(weight) = number::decimal(weight.trim()) else {
         return Vec::new();
     };
-    vec![match whose {
-        "default" => Property::new("IOWeight", Value::Number(weight)),
-        device => Property::new(
+    vec![match device {
+        None => Property::new("IOWeight", Value::Number(weight)),
+        Some((device, _)) => Property::new(
             "IODeviceWeight",
             Value::ByDevice(vec![(node(device), weight)]),
         ),
@@ -152,22 +166,21 @@ fn io_weight(value: &str) -> Vec<Property> {
 
 /// `MAJOR:MINOR KEY=N …`
 fn io_max(value: &str) -> Vec<Property> {
-    let mut words = value.split_whitespace();
-    let Some(device) = words.next() else {
+    let Some((device, limits)) = number::device(value) else {
         return Vec::new();
     };
-    let limits = words.filter_map(|word| {
+    let limits = limits.split_whitespace().filter_map(|word| {
         let (key, limit) = word.split_once('=')?;
         let (_, name) = IO_LIMITS.iter().find(|(name, _)| *name == key)?;
-        let limits = vec![(node(device), number(limit)?)];
+        let limits = vec![(node(device), decimal(limit)?)];
         Some(Property::new(name, Value::ByDevice(limits)))
     });
     limits.collect()
 }
 
 /// systemd takes devices by path.
-fn node(device: &str) -> String {
-    format!("/dev/block/{device}")
+fn node((major, minor): (u32, u32)) -> String {
+    format!("/dev/block/{major}:{minor}")
 }
 
 #[cfg(test)]
@@ -221,6 +234,23 @@ mod tests {
                 "io.max",
                 "8:0 rbps=9 wiops=max",
                 "IOReadBandwidthMax=/dev/block/8:0:9 IOWriteIOPSMax=/dev/block/8:0:max",
+            ),
+            ("memory.max", "0x10k", "MemoryMax=16384"),
+            ("memory.high", "64M", "MemoryHigh=67108864"),
+            ("pids.max", "0100", "TasksMax=64"),
+            ("pids.max", "-5", ""),
+            (
+                "cpu.max",
+                "050000  0100000",
+                "CPUQuotaPerSecUSec=500000 CPUQuotaPeriodUSec=100000",
+            ),
+            ("io.weight", "default 0100", "IOWeight=100"),
+            ("io.weight", "08:00 60", "IODeviceWeight=/dev/block/8:0:60"),
+            ("io.weight", "8:0 default", ""),
+            (
+                "io.max",
+                "08: 0 rbps=09",
+                "IOReadBandwidthMax=/dev/block/8:0:9",
             ),
             ("cpu.max.burst", "5", ""),
             ("cpu.idle", "1", ""),
