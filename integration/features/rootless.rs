@@ -5,7 +5,8 @@
 use std::fs;
 
 use corten_integration::{
-    Container, Delegation, Draft, Outcome, SUBORDINATE, Trial, UID, eventually, hierarchies, trial,
+    Container, Delegation, Draft, Mounts, Outcome, SUBORDINATE, Trial, UID, eventually,
+    hierarchies, trial,
 };
 use serde_json::{Value, json};
 
@@ -393,15 +394,177 @@ fn disabled_cgroups_refuse_what_takes_one() {
                 "/linux/resources/pids/limit",
             ),
             (t.container().without_namespace("pid"), "/linux/namespaces"),
-            // A node that lies in the rootfs takes no capability to be opened, and works in a user namespace.
-            (t.container().capabilities(&[]), "/linux/resources/devices"),
+            // What could undo that no mount lets a device be opened, or bring more of them.
             (
-                t.container().user_namespace(100_000, 65_536),
-                "/linux/resources/devices",
+                t.container().capabilities(&["CAP_MKNOD"]),
+                "/process/capabilities",
             ),
+            (
+                t.container()
+                    .user_namespace(100_000, 65_536)
+                    .capabilities(&["CAP_SYS_ADMIN"]),
+                "/process/capabilities",
+            ),
+            (
+                t.container().with(
+                    "/process/capabilities/inheritable",
+                    json!(["CAP_DAC_READ_SEARCH"]),
+                ),
+                "/process/capabilities",
+            ),
+            (
+                t.container()
+                    .with("/linux/rootfsPropagation", json!("slave")),
+                "/linux/rootfsPropagation",
+            ),
+            (volume(t, &["rbind", "rslave"]), "/mounts/7"),
+            (volume(t, &["bind", "shared"]), "/mounts/7"),
+            (volume(t, &["rbind", "dev"]), "/mounts/7"),
+            (
+                t.container()
+                    .mount("/device", "bind", "/dev/zero", &["bind"]),
+                "/mounts/7",
+            ),
+            (t.container().without_mount("/dev"), "/linux/devices"),
+            (
+                t.container()
+                    .without_mount("/dev")
+                    .mount("/dev", "tmpfs", "tmpfs", &["tmpcopyup"]),
+                "/linux/devices",
+            ),
+            (
+                t.container()
+                    .without_mount("/dev")
+                    .mount("/dev", "bind", "/dev", &["rbind"]),
+                "/mounts/3",
+            ),
+            // A node that may be read and not written, or not at all.
+            (with_device(t, "r"), "/linux/devices/0"),
+            (with_device(t, "m"), "/linux/devices/0"),
         ] {
             let text = run_disabled(&draft.done(), t).fails();
             assert!(text.contains(pointer), "{pointer}: {text}");
         }
+    });
+}
+
+fn volume<'t>(t: &'t Trial, options: &[&str]) -> Draft<'t> {
+    let dir = t.dir.join("volume");
+    fs::create_dir_all(&dir).unwrap();
+    t.container().mount("/volume", "bind", dir, options)
+}
+
+/// With a node of config.json, and a rule that allows `access` to it.
+fn with_device<'t>(t: &'t Trial, access: &str) -> Draft<'t> {
+    let node =
+        json!({"path": "/dev/own", "type": "c", "major": 10, "minor": 235, "fileMode": 0o666});
+    let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 235, "access": access});
+    t.container()
+        .with("/linux/devices", json!([node]))
+        .with("/linux/resources/devices/-", rule)
+}
+
+/// A node of the host's root in whatever the container has of the host: without a cgroup it is its mounts that hold it to
+/// its device rules.
+#[test]
+fn disabled_cgroups_leave_only_the_devices_of_the_rules() {
+    trial(|t| {
+        let source = t.dir.join("source");
+        fs::create_dir_all(source.join("below")).unwrap();
+        let node = |path: &std::path::Path| {
+            let mode = rustix::fs::Mode::from_raw_mode(0o666);
+            let kind = rustix::fs::FileType::CharacterDevice;
+            let zero = rustix::fs::makedev(1, 5);
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, zero).unwrap();
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        };
+        node(&source.join("node"));
+        let steps = "mounts + open /dev/null rw + open /dev/ptmx rw + open /node r + open /volume/node r \
+                     + open /volume/below/node r + mknod /dev/other c 1 5";
+        let plain = with_device(t, "rwm").probe(&format!("{steps} + open /dev/own r"));
+        let mapped = t
+            .container()
+            .user_namespace(100_000, 65_536)
+            .probe(&format!("{steps} + open /dev/zero r"));
+        for draft in [plain, mapped] {
+            node(&draft.rootfs().join("node"));
+            let c = draft
+                .mount("/volume", "bind", &source, &["rbind"])
+                .mount("/tmp", "tmpfs", "tmpfs", &[])
+                .done();
+            // On a host that shares its mounts, and has one with a node below the volume.
+            let script = format!(
+                "mount -t tmpfs tmpfs {below} && mknod -m 666 {below}/node c 1 5 && mount --make-rshared / && exec \"$@\"",
+                below = source.join("below").display()
+            );
+            let out = t
+                .program("/usr/bin/unshare".as_ref())
+                .args([
+                    "--mount",
+                    "--propagation",
+                    "private",
+                    "sh",
+                    "-c",
+                    &script,
+                    "sh",
+                ])
+                .arg(&t.runtime.path)
+                .arg("--root")
+                .arg(t.state_root())
+                .args(["--cgroup-manager", "disabled", "run", "--bundle"])
+                .arg(&c.bundle)
+                .arg(&c.id)
+                .end()
+                .ok();
+            let ok = json!({"ok": true});
+            let refused = json!({"errno": "EACCES"});
+            let opened: Vec<Value> = out.all("open");
+            assert_eq!(opened[..2], [ok.clone(), ok.clone()], "{opened:?}");
+            assert_eq!(opened[2..5], vec![refused; 3], "{opened:?}");
+            // The one that config.json names: autofs' own answer to whoever may not ask it, or none.
+            assert_ne!(opened[5], json!({"errno": "EACCES"}), "{opened:?}");
+            assert_eq!(out.seen("mknod")["errno"], "EPERM");
+            let mounts = Mounts::of(&out.seen("mounts"));
+            for mount in out.seen("mounts").as_array().unwrap() {
+                let word = |key: &str| mount[key].as_str().unwrap().to_owned();
+                let is_node = matches!(
+                    &*word("root"),
+                    "/null" | "/zero" | "/full" | "/random" | "/urandom" | "/tty"
+                );
+                let may = word("type") == "devpts" || word("point") == "/dev" || is_node;
+                let has = word("options").split(',').any(|option| option == "nodev");
+                assert!(has || may, "{mount}");
+                assert_eq!(word("propagation"), "", "{mount}");
+            }
+            assert!(mounts.points().contains(&"/volume/below"));
+        }
+    });
+}
+
+#[test]
+fn disabled_cgroups_hold_exec_too() {
+    trial(|t| {
+        let c = t.container().probe("print up + pause").done();
+        let out = t
+            .call()
+            .args([
+                "--cgroup-manager",
+                "disabled",
+                "run",
+                "--detach",
+                "--bundle",
+            ])
+            .arg(&c.bundle)
+            .arg(&c.id)
+            .end()
+            .ok();
+        c.says(&out, "up");
+        c.exec("exit 0").ok();
+        for flags in [["--cap", "CAP_SYS_ADMIN"], ["--cap", "CAP_MKNOD"]] {
+            let text = c.exec_call(&flags, &["/probe", "exit", "0"]).end().fails();
+            assert!(text.contains("/process/capabilities"), "{text}");
+            assert!(text.contains(flags[1]), "{text}");
+        }
+        c.end();
     });
 }

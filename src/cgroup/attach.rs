@@ -25,6 +25,8 @@ pub enum DeviceControl {
     Program,
     /// Nothing, since its rules allow everything.
     NotNeeded,
+    /// Its mounts, on which no other device can be opened (`plan::nodev`): it has no cgroup.
+    Mounts,
     /// The user namespace in which the runtime runs: see the module's description.
     UserNamespace,
 }
@@ -126,7 +128,7 @@ pub(super) fn is_confined() -> Result<bool> {
     Ok(process::capabilities()? == (0, 0) || host::in_user_namespace()?)
 }
 
-/// Whether `rules` allow everything.
+/// Whether `rules` allow everything, so that nothing need hold a container to them.
 pub(super) fn allow_all(rules: &[DeviceRule]) -> bool {
     matches!(compile(rules), Program::Everything)
 }

@@ -10,7 +10,7 @@ use super::Place;
 use super::attach::{self, DeviceControl};
 use super::control::NO_CGROUP;
 use super::resources::{Missing, Resources};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// Whether the caller may make the cgroup at `place`, or use it as it is.
 pub fn may_make(place: &Place) -> bool {
@@ -42,8 +42,7 @@ pub fn may_enter(place: &Place, own: &Path) -> bool {
     fs::may_write(&path).is_ok()
 }
 
-/// What holds a container that gets no cgroup, for the `reason` given, to `resources`: refuses limits, and device rules
-/// that nothing would enforce.
+/// What holds a container that gets no cgroup, for the `reason` given, to `resources`: refuses limits.
 pub fn without_cgroup(resources: &Resources, reason: &str) -> Result<DeviceControl> {
     let mut settings = resources.settings.iter();
     let limit = settings.find(|setting| setting.missing != Missing::Accept);
@@ -57,12 +56,8 @@ pub fn without_cgroup(resources: &Resources, reason: &str) -> Result<DeviceContr
     // SECURITY: device rules are left out only for a caller who can neither make device nodes nor own any. One of the
     // host's root may lie in the rootfs, or in what is bound: neither a user namespace of the container's nor the lack of
     // CAP_MKNOD keeps it from being opened.
-    if attach::is_confined()? {
-        return Ok(DeviceControl::UserNamespace);
-    }
-    let text = format!("device rules need a cgroup, and {reason}");
-    let remedy = "give it a cgroup, or allow all devices with a rule of its own";
-    Err(Error::new(Kind::Unsupported, text)
-        .at("/linux/resources/devices")
-        .remedy(remedy))
+    Ok(match attach::is_confined()? {
+        true => DeviceControl::UserNamespace,
+        false => DeviceControl::Mounts,
+    })
 }

@@ -13,7 +13,7 @@ mod rules;
 mod unified;
 mod v1;
 
-pub use rules::{Access, DeviceRule, DeviceType, Verdict, default_rules};
+pub use rules::{Access, DeviceRule, DeviceType, Verdict, default_rules, may_open};
 
 use std::collections::BTreeMap;
 

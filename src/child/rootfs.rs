@@ -36,6 +36,11 @@ pub fn attach(rootfs: &Rootfs, tree: OwnedFd) -> Result<RootFd> {
                 .context("make the rootfs private")?;
         }
     }
+    if rootfs.nodev {
+        // SECURITY: not before it is nobody's peer. What was mounted below it meanwhile would come without the flag.
+        mount::set_attributes(tree.as_fd(), Reach::Recursive, Attr::NODEV, Attr::empty())
+            .context("keep devices in the rootfs from being opened")?;
+    }
     mount::attach_at(tree.as_fd(), Path::new(".")).context("attach the rootfs")?;
     Ok(RootFd::new(tree))
 }

@@ -151,9 +151,15 @@ fn try_make(
     };
     let mut plan = Plan::new(bundle, options(args, (&place, caller), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
-    let devices = place.hold(&plan, &resources)?;
+    let devices = place.hold(&mut plan, &resources)?;
 
     let mut record = intent(args, bundle, &plan, &place);
+    record.device_control = match devices {
+        DeviceControl::Mounts => store::DeviceControl::Mounts,
+        DeviceControl::Program | DeviceControl::NotNeeded | DeviceControl::UserNamespace => {
+            store::DeviceControl::Cgroup
+        }
+    };
     let rdt = reserve_rdt(&plan)?;
     record.rdt = rdt.as_ref().map(|rdt| rdt.group().clone());
     let reservation = store.reserve(record, &bundle.config)?;

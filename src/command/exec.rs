@@ -24,7 +24,7 @@ use crate::plan::scheduling::MemoryPolicy;
 use crate::plan::sub_cgroups::SubCgroups;
 use crate::plan::{self, Keyring};
 use crate::rdt;
-use crate::store::{Container, Privilege, Status, Store};
+use crate::store::{Container, DeviceControl, Privilege, Status, Store};
 
 /// Runs a program in a container; the status is the program's, or success for a detached one.
 pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
@@ -37,6 +37,9 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
     }
     let terminal = process.terminal;
     let mut plan = plan(&config, &process, pointer, args)?;
+    if container.record().device_control == DeviceControl::Mounts {
+        plan::nodev::refuse_capabilities(&plan.process.capabilities, pointer)?;
+    }
     plan.filter = filter::stored(&container, &config)?;
     if args.detach {
         let console = console_socket(terminal, args)?;

@@ -4,15 +4,16 @@
 
 use std::path::{Component, Path};
 
-use corten_sys::fs::Procfs;
+use corten_sys::fs::{self, FileType, Procfs};
 
-use crate::cgroup::resources::Resources;
+use crate::cgroup::resources::{DeviceType, Resources, may_open};
 use crate::cgroup::{DeviceControl, Entry, Paths, delegation, systemd};
 use crate::cli::meant::CreateArgs;
 use crate::error::{Error, Kind, Result};
 use crate::host::{self, Layout};
-use crate::plan::Plan;
+use crate::plan::mounts::Source;
 use crate::plan::scope::{Manager, Scope};
+use crate::plan::{Plan, nodev};
 use crate::store::CgroupDriver;
 
 /// A place for a container's cgroup, or none.
@@ -49,7 +50,8 @@ impl Location {
     }
 
     /// Refuses what a container without a cgroup can't have; with one there is nothing to say.
-    pub(super) fn hold(&self, plan: &Plan, resources: &Resources) -> Result<DeviceControl> {
+    /// Where its mounts have to hold it to its device rules, `plan` is changed so that they do.
+    pub(super) fn hold(&self, plan: &mut Plan, resources: &Resources) -> Result<DeviceControl> {
         if self.entry != Entry::None {
             return Ok(DeviceControl::Program);
         }
@@ -61,8 +63,41 @@ impl Location {
             return Err(Error::unsupported("/linux/namespaces", text)
                 .remedy("give the container a PID namespace of its own"));
         }
-        delegation::without_cgroup(resources, &self.reason)
+        let control = delegation::without_cgroup(resources, &self.reason)?;
+        if control == DeviceControl::Mounts {
+            refuse_bound_devices(plan)?;
+            nodev::hold(plan, |device| {
+                let kind = match device.kind {
+                    FileType::BlockDevice => DeviceType::Block,
+                    _ => DeviceType::Char,
+                };
+                may_open(&resources.devices, kind, device.major, device.minor)
+            })?;
+        }
+        Ok(control)
     }
+}
+
+/// Refuses devices that are bound by themselves, which nobody could open.
+fn refuse_bound_devices(plan: &Plan) -> Result<()> {
+    for mount in &plan.mounts {
+        let Source::Bind { path, .. } = &mount.source else {
+            continue;
+        };
+        // What is not there is init's to say.
+        let Ok(status) = fs::stat_path(path) else {
+            continue;
+        };
+        let kind = FileType::from_raw_mode(status.st_mode);
+        if [FileType::BlockDevice, FileType::CharacterDevice].contains(&kind) {
+            let text = format!(
+                "{} is a device, and without a cgroup only nodes of linux.devices can be opened",
+                path.display()
+            );
+            return Err(Error::unsupported(mount.pointer(), text));
+        }
+    }
+    Ok(())
 }
 
 /// The place for the container that `args` is about; `wanted` is its `linux.cgroupsPath`. Takes the v1 hierarchies that

@@ -11,6 +11,7 @@ pub mod mount_ids;
 pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
+pub mod nodev;
 pub mod options;
 pub mod process;
 pub mod rdt;

@@ -15,6 +15,8 @@ pub struct Rootfs {
     pub path: PathBuf,
     /// Whether its mount is read-only in the end.
     pub readonly: bool,
+    /// Whether no device in it, or in what is mounted below it on the host, can be opened.
+    pub nodev: bool,
     /// What the copies of the host's mounts become first; `None` leaves them as they are, for mounts that are to be
     /// seen on the host.
     pub host_propagation: Option<Propagation>,
@@ -56,6 +58,7 @@ pub fn plan(spec: &Spec, bundle: &Path, pivot: Pivot) -> Result<Rootfs> {
     Ok(Rootfs {
         path: bundle.join(&root.path),
         readonly: root.readonly,
+        nodev: false,
         host_propagation,
         own_propagation,
         propagation,

@@ -39,7 +39,7 @@ pub use id::{ContainerId, MAX_LEN};
 pub use init::{Init, boot_id};
 #[doc(hidden)]
 pub use init::{Stat, parse_stat};
-pub use record::{CgroupDriver, PidNamespace, Privilege, Record};
+pub use record::{CgroupDriver, DeviceControl, PidNamespace, Privilege, Record};
 pub use reservation::Reservation;
 pub use status::Status;
 

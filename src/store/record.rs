@@ -57,6 +57,17 @@ pub enum Privilege {
     Rootless,
 }
 
+/// What holds a container to its device rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceControl {
+    /// The program of its cgroup, where it needs one.
+    #[default]
+    Cgroup,
+    /// Its mounts (`plan::nodev`): no process of it may have the capabilities to change them.
+    Mounts,
+}
+
 /// How far a record's container got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +112,9 @@ pub struct Record {
     /// Whether its maker was privileged.
     #[serde(default)]
     pub privilege: Privilege,
+    /// What holds it to its device rules.
+    #[serde(default)]
+    pub device_control: DeviceControl,
     /// Set by the store: `Intent` until [`Reservation::commit`](super::Reservation::commit).
     pub(super) phase: Phase,
     /// Its first process, once there is one.
@@ -134,6 +148,7 @@ impl Record {
             cgroup_driver: CgroupDriver::default(),
             pid_namespace: PidNamespace::default(),
             privilege: Privilege::default(),
+            device_control: DeviceControl::default(),
             phase: Phase::Intent,
             init: None,
             other: Map::new(),

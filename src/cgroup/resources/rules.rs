@@ -82,6 +82,20 @@ impl DeviceRule {
     }
 }
 
+/// Whether `rules` let a device be opened for reading and writing.
+pub fn may_open(rules: &[DeviceRule], kind: DeviceType, major: u32, minor: u32) -> bool {
+    [Access::READ, Access::WRITE].into_iter().all(|access| {
+        let names = |rule: &&DeviceRule| {
+            rule.kind.is_none_or(|wanted| wanted == kind)
+                && rule.major.is_none_or(|wanted| wanted == major)
+                && rule.minor.is_none_or(|wanted| wanted == minor)
+                && rule.access.bits() & access.bits() != 0
+        };
+        let last = rules.iter().rfind(names);
+        last.is_some_and(|rule| rule.verdict == Verdict::Allow)
+    })
+}
+
 /// The rules that `wanted` (`linux.resources.devices`) comes to, with those that every container gets behind them.
 pub(super) fn plan(wanted: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceRule>> {
     let rules = wanted.iter().enumerate();
@@ -235,6 +249,27 @@ mod tests {
         let open = r#"[{"allow": false, "access": "rwm"}, {"allow": true, "access": "rwm"},
                        {"allow": false, "type": "c", "major": 10, "access": "m"}]"#;
         assert_eq!(planned(open), default_rules()[1..]);
+    }
+
+    #[test]
+    fn the_last_rule_lets_a_device_be_opened() {
+        let planned = |json: &str| {
+            let wanted: Vec<LinuxDeviceCgroup> = serde_json::from_str(json).unwrap();
+            plan(&wanted).unwrap()
+        };
+        let only = |access: &str| {
+            planned(&format!(
+                r#"[{{"allow": false, "access": "rwm"}},
+                    {{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "{access}"}}]"#
+            ))
+        };
+        let fuse = |rules: &[DeviceRule]| may_open(rules, DeviceType::Char, 10, 229);
+        assert!(fuse(&only("rw")) && fuse(&only("rwm")));
+        assert!(!fuse(&only("r")) && !fuse(&only("w")) && !fuse(&only("m")));
+        assert!(!may_open(&only("rw"), DeviceType::Block, 10, 229));
+        assert!(!may_open(&only("rw"), DeviceType::Char, 10, 228));
+        assert!(may_open(&planned("[]"), DeviceType::Char, 1, 3));
+        assert!(!may_open(&planned("[]"), DeviceType::Char, 1, 1));
     }
 
     #[test]
