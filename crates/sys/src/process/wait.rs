@@ -59,11 +59,18 @@ pub fn die_with_parent(on: bool) -> Result<()> {
         .call("prctl", || "PR_SET_PDEATHSIG".to_owned())
 }
 
-/// A descriptor of the process `pid` (pidfd_open(2)).
+/// A descriptor of the process `pid` (pidfd_open(2)); ESRCH where there is none.
 pub fn pidfd(pid: i32) -> Result<OwnedFd> {
     let args = || pid.to_string();
     let id = Pid::from_raw(pid).ok_or_else(|| Error::new("pidfd_open", args(), Errno::INVAL))?;
-    rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).call("pidfd_open", args)
+    let opened = rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty());
+    // A number that is still in use and no process', as that of a session whose leader is gone: EINVAL on older kernels (6.1),
+    // as that of a thread; ENOENT for the latter on newer ones.
+    let opened = opened.map_err(|errno| match errno {
+        rustix::io::Errno::INVAL | rustix::io::Errno::NOENT => rustix::io::Errno::SRCH,
+        other => other,
+    });
+    opened.call("pidfd_open", args)
 }
 
 /// Waits until the process behind `pidfd` has ended, `deadline` at the longest; says whether it has.
