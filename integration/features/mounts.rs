@@ -671,3 +671,98 @@ fn no_mount_of_a_container_is_a_peer_of_the_host_s() {
         }
     });
 }
+
+/// A rootfsPropagation that shares is for volumes to reach the host, of a container whose root is the host's. From a user
+/// namespace nothing does, as the kernel has it for mounts that come with a new one: not even what the runtime copied
+/// outside of it. Nodes and cgroups that are bound are no volumes.
+#[test]
+fn only_a_volume_of_the_host_s_root_reaches_the_host() {
+    trial(|t| {
+        for (number, (word, users, reaches)) in [
+            ("shared", false, true),
+            ("rshared", false, true),
+            ("shared", true, false),
+            ("rshared", true, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let volume = t.directory(&format!("volume{number}"));
+            let draft = match users {
+                true => t.container().user_namespace(100_000, 65_536),
+                false => t.container(),
+            };
+            let below = draft.rootfs().join("below");
+            fs::create_dir(&below).unwrap();
+            let c = admin(draft)
+                .with("/linux/rootfsPropagation", json!(word))
+                .mount("/volume", "bind", &volume, &["rbind"])
+                .mount("/shared", "bind", &volume, &["rbind", "rshared"])
+                .probe(
+                    "mounts + mount tmpfs /volume/plain tmpfs + mount tmpfs /shared/word tmpfs \
+                     + mount tmpfs /below/rootfs tmpfs",
+                )
+                .done();
+            let script = format!(
+                "for at in {volume} {below}; do mount -t tmpfs tmpfs $at; mkdir -m 777 $at/plain $at/word $at/rootfs; done
+                 mount --make-rshared / && \"$@\" && sed 's/^/host: /' /proc/self/mountinfo",
+                volume = volume.display(),
+                below = below.display()
+            );
+            let out = t
+                .program("/usr/bin/unshare".as_ref())
+                .args([
+                    "--mount",
+                    "--propagation",
+                    "private",
+                    "sh",
+                    "-c",
+                    &script,
+                    "sh",
+                ])
+                .arg(&t.runtime.path)
+                .arg("--root")
+                .arg(t.state_root())
+                .args(Driver::current().flags())
+                .args(["run", "--bundle"])
+                .arg(&c.bundle)
+                .arg(&c.id)
+                .end()
+                .ok();
+            let what = format!("{word}, user namespace: {users}");
+            for made in out.all("mount") {
+                assert_eq!(made, json!({"ok": true}), "{what}");
+            }
+            let text = out.output();
+            let host: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("host: "))
+                .collect();
+            let on_host = |path: PathBuf| {
+                let path = format!(" {} ", path.display());
+                host.iter().any(|line| line.contains(&path))
+            };
+            assert!(
+                on_host(volume.clone()),
+                "{what}: the host's own mounts are looked at"
+            );
+            assert_eq!(on_host(volume.join("plain")), reaches, "{what}");
+            assert_eq!(on_host(volume.join("word")), reaches, "{what}");
+            if users {
+                assert!(!on_host(below.join("rootfs")), "{what}");
+            }
+            let groups: Vec<&str> = host
+                .iter()
+                .flat_map(|line| line.split(' '))
+                .filter(|word| word.starts_with("shared:"))
+                .collect();
+            let mounts = Mounts::of(&out.seen("mounts"));
+            for point in mounts.points() {
+                let state = mounts.at(point).get("propagation").to_owned();
+                let is_peer = state.split(' ').any(|word| groups.contains(&word));
+                let may = reaches && ["/volume", "/shared", "/below"].contains(&point);
+                assert!(!is_peer || may, "{what}: {point}: {state}");
+            }
+        }
+    });
+}

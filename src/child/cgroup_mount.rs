@@ -10,6 +10,7 @@ use corten_sys::batch::Batch;
 use corten_sys::fs::{self, Mode, OFlags};
 use corten_sys::mount::{self, Attr, FsContext, Reach};
 
+use super::rootfs::leave_peers;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::plan::cgroup_paths::Place;
@@ -95,6 +96,7 @@ fn hierarchy(plan: &Plan, wanted: &Mount, place: &Place, batch: &Batch) -> Resul
         return Ok(view);
     }
     let view = mount::clone_tree(fs::CWD, &place.path(), Reach::Single)?;
+    leave_peers(&plan.rootfs, view.as_fd())?;
     mount::set_attributes(
         view.as_fd(),
         Reach::Recursive,

@@ -12,8 +12,11 @@ use corten_sys::fs::{self, FileType, Mode, OFlags};
 use corten_sys::mount::{self, Reach};
 
 use super::paths::RootFd;
+use super::rootfs::leave_peers;
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::devices::{Device, Devices, Making};
+use crate::plan::Plan;
+use crate::plan::devices::{Device, Making};
+use crate::plan::rootfs::Rootfs;
 
 /// (link, target): what POSIX programs expect in /dev (runtime-spec, runtime-linux.md, Dev symbolic links).
 const LINKS: &[(&str, &str)] = &[
@@ -24,10 +27,11 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Makes every node of the plan, and the links in /dev. The caller's umask is 0.
-pub fn make_all(devices: &Devices, root: &RootFd, batch: &Batch) -> Result<()> {
+pub fn make_all(plan: &Plan, root: &RootFd, batch: &Batch) -> Result<()> {
+    let devices = &plan.devices;
     let mut parent: Option<(&Path, Held<'_>)> = None;
     for device in &devices.nodes {
-        make_one(device, devices.making, root, &mut parent, batch)
+        make_one(device, plan, root, &mut parent, batch)
             .with_context(|| format!("make device {}", device.path.display()))
             .at(|| device.pointer.clone())?;
     }
@@ -44,7 +48,7 @@ pub fn make_all(devices: &Devices, root: &RootFd, batch: &Batch) -> Result<()> {
 /// `parent` is the directory of the device before: most are in the same one.
 fn make_one<'a>(
     device: &'a Device,
-    making: Making,
+    plan: &Plan,
     root: &RootFd,
     parent: &mut Option<(&'a Path, Held<'a>)>,
     batch: &'a Batch,
@@ -54,17 +58,17 @@ fn make_one<'a>(
         Some((known, fd)) if *known == dir => *fd,
         _ => parent.insert((dir, batch.hold(root.make_dir(dir)?))).1,
     };
-    match making {
+    match plan.devices.making {
         Making::Node => match make_node(device, opened.as_fd(), name) {
             // The runtime itself is in a user namespace, or has no CAP_MKNOD.
             Err(error) if error.errno() == Some(Errno::PERM) => {
-                bind_node(device, opened.as_fd(), name)
+                bind_node(device, &plan.rootfs, opened.as_fd(), name)
             }
             made => made,
         },
         // A FIFO is nobody's device: making one is always allowed.
         Making::Bind if device.kind == FileType::Fifo => make_node(device, opened.as_fd(), name),
-        Making::Bind => bind_node(device, opened.as_fd(), name),
+        Making::Bind => bind_node(device, &plan.rootfs, opened.as_fd(), name),
     }
 }
 
@@ -105,7 +109,7 @@ fn expect_node(device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()>
 }
 
 /// In a user namespace mknod is refused: the host's own node is bound instead, once it is seen to be that device.
-fn bind_node(device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+fn bind_node(device: &Device, rootfs: &Rootfs, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let host = fs::open(
         fs::CWD,
         &device.path,
@@ -119,6 +123,7 @@ fn bind_node(device: &Device, dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
         return Err(Error::new(Kind::Invalid, "the host has another file there"));
     }
     let bound = mount::clone_tree(host.as_fd(), Path::new(""), Reach::Single)?;
+    leave_peers(rootfs, bound.as_fd())?;
     let mode = Mode::from_raw_mode(0o644);
     match fs::make_node(dir, name, FileType::RegularFile, mode, 0) {
         Err(error) if error.errno() != Errno::EXIST => return Err(error.into()),

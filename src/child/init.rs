@@ -148,7 +148,7 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
     let late = mounts::mount_all(plan, &root, sources, &mut batch)?;
 
     progress.begin(Step::Devices);
-    devices::make_all(&plan.devices, &root, &batch)?;
+    devices::make_all(plan, &root, &batch)?;
 
     progress.begin(Step::Terminal);
     if let (Some(wanted), Some(console)) = (&plan.process.terminal, console) {
@@ -345,7 +345,7 @@ fn open_sources(plan: &Plan) -> Result<(OwnedFd, Vec<Option<OwnedFd>>)> {
     let mut sources = Vec::new();
     sources.resize_with(plan.mounts.len(), || None);
     for (wanted, path, reach, link) in plan.sources_to_open() {
-        let opened = source::open(path, reach, link, plan.rootfs.host_propagation)
+        let opened = source::open(path, reach, link, plan.rootfs.copies)
             .with_context(|| format!("mount {}", wanted.target.display()))
             .at(|| wanted.pointer())?;
         sources[wanted.index] = Some(opened);

@@ -15,6 +15,7 @@ use corten_sys::process::Namespaces as Kinds;
 use super::cgroup_mount;
 use super::copy_up;
 use super::paths::{RootFd, is_dir, is_link};
+use super::rootfs::leave_peers;
 use super::target::{self, Kind};
 use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
@@ -195,6 +196,7 @@ fn new_mount(
                 None => return Err(error),
             };
             let made = made.map_err(|_| error)?;
+            leave_peers(&plan.rootfs, made.as_fd())?;
             mount::set_attributes(made.as_fd(), Reach::Recursive, attr, mount.attr.clear)?;
             made
         }

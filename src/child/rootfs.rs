@@ -2,7 +2,7 @@
 //! The rootfs as a mount: attached, entered, and the host's tree let go. Runs in the container's init, in its new mount
 //! namespace.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::Errno;
@@ -32,6 +32,10 @@ pub fn attach(rootfs: &Rootfs, tree: OwnedFd) -> Result<RootFd> {
             make_mount_private(parent).context("make the rootfs' parent mount private")?;
             let slash = fs::open_dir(Path::new("/"))?;
             make_mount_private(slash).context("make the root mount private")?;
+            if let Some(kind) = rootfs.copies {
+                mount::set_propagation(tree.as_fd(), Reach::Recursive, kind)
+                    .context("set the propagation of what is mounted in the rootfs")?;
+            }
             mount::set_propagation(tree.as_fd(), Reach::Single, Propagation::Private)
                 .context("make the rootfs private")?;
         }
@@ -56,6 +60,16 @@ fn make_mount_private(mut dir: OwnedFd) -> Result<()> {
         Reach::Single,
         Propagation::Private,
     )?)
+}
+
+/// Where the host's mounts stay shared, a copy of one is its peer, and what the container mounted over it would be on the
+/// host. That is what volumes are for; no other `copy` is meant to.
+pub fn leave_peers(rootfs: &Rootfs, copy: BorrowedFd<'_>) -> Result<()> {
+    if rootfs.host_propagation.is_none() {
+        mount::set_propagation(copy, Reach::Recursive, Propagation::Private)
+            .context("part a copy from the host's mounts")?;
+    }
+    Ok(())
 }
 
 /// Makes the rootfs the root directory. The host's tree is gone from this namespace afterwards.

@@ -80,7 +80,7 @@ fn open_one(
     wanted: &Mount,
     users: &[OwnedFd],
 ) -> Result<OwnedFd> {
-    let source = source::open(path, reach, link, plan.rootfs.host_propagation)?;
+    let source = source::open(path, reach, link, plan.rootfs.copies)?;
     if let Some(id_map) = wanted.id_map
         && let Through::Own(index) = id_map.through
     {

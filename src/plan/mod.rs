@@ -148,10 +148,9 @@ impl Plan {
             return Err(Error::invalid("/process", "nothing to run"));
         };
         let namespaces = namespaces::plan(linux, options.caller)?;
-        let making = if namespaces.has_user() {
-            Making::Bind
-        } else {
-            Making::Node
+        let (making, users) = match namespaces.has_user() {
+            true => (Making::Bind, rootfs::Users::Own),
+            false => (Making::Node, rootfs::Users::Hosts),
         };
         let mut process = process::plan(process, "/process")?;
         process.env.extend(options.env);
@@ -169,7 +168,7 @@ impl Plan {
             mount_users,
             mount_label: linux.mount_label.clone(),
             net_devices: net_devices::plan(linux),
-            rootfs: rootfs::plan(spec, &bundle.path, options.pivot)?,
+            rootfs: rootfs::plan(spec, &bundle.path, options.pivot, users)?,
             readonly_paths: linux.readonly_paths.clone(),
             masked_paths: linux.masked_paths.clone(),
             hostname: spec.hostname.clone().filter(|name| !name.is_empty()),

@@ -36,8 +36,9 @@ pub fn hold(plan: &mut Plan, may_open: impl Fn(&Device) -> bool) -> Result<()> {
     if rootfs.host_propagation.is_none() || arrives(rootfs.own_propagation) {
         return Err(Error::unsupported("/linux/rootfsPropagation", ARRIVALS));
     }
-    (rootfs.host_propagation, rootfs.own_propagation) =
-        (Some(Propagation::Private), Propagation::Private);
+    rootfs.host_propagation = Some(Propagation::Private);
+    rootfs.copies = Some(Propagation::Private);
+    rootfs.own_propagation = Propagation::Private;
     rootfs.nodev = true;
     let nodes: Vec<&Device> = (plan.devices.nodes.iter())
         .filter(|node| node.kind != FileType::Fifo)

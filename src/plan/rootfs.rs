@@ -20,6 +20,10 @@ pub struct Rootfs {
     /// What the copies of the host's mounts become first; `None` leaves them as they are, for mounts that are to be
     /// seen on the host.
     pub host_propagation: Option<Propagation>,
+    /// What copies become that the runtime makes of the host's mounts, in the host's own mount namespace. The kernel makes
+    /// slaves of the mounts that come with a user namespace; copies from outside would be peers still, and the root of that
+    /// namespace could mount on the host.
+    pub copies: Option<Propagation>,
     /// What the rootfs' own mounts, copies of the host's too, become first. Without a wish they are nobody's: as with
     /// runc and crun, what the host mounts below the rootfs' directory later does not appear in the container.
     pub own_propagation: Propagation,
@@ -38,8 +42,17 @@ pub enum Pivot {
     MoveRoot,
 }
 
+/// Whose user namespace the container is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// The runtime's.
+    Hosts,
+    /// Another one.
+    Own,
+}
+
 /// Decides. `bundle` is what a relative root.path is relative to.
-pub fn plan(spec: &Spec, bundle: &Path, pivot: Pivot) -> Result<Rootfs> {
+pub fn plan(spec: &Spec, bundle: &Path, pivot: Pivot, users: Users) -> Result<Rootfs> {
     let Some(root) = &spec.root else {
         return Err(Error::invalid("/root", "a container needs a root"));
     };
@@ -60,6 +73,10 @@ pub fn plan(spec: &Spec, bundle: &Path, pivot: Pivot) -> Result<Rootfs> {
         readonly: root.readonly,
         nodev: false,
         host_propagation,
+        copies: match users {
+            Users::Hosts => host_propagation,
+            Users::Own => host_propagation.or(Some(Propagation::Slave)),
+        },
         own_propagation,
         propagation,
         pivot,
