@@ -64,8 +64,8 @@ pub fn pidfd(pid: i32) -> Result<OwnedFd> {
     let args = || pid.to_string();
     let id = Pid::from_raw(pid).ok_or_else(|| Error::new("pidfd_open", args(), Errno::INVAL))?;
     let opened = rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty());
-    // A number that is still in use and no process', as that of a session whose leader is gone: EINVAL on older kernels (6.1),
-    // as that of a thread; ENOENT for the latter on newer ones.
+    // A number that is still in use and no process' own: a session's whose leader is gone, or a thread's. EINVAL on older
+    // kernels (6.1); for a thread ENOENT on newer ones.
     let opened = opened.map_err(|errno| match errno {
         rustix::io::Errno::INVAL | rustix::io::Errno::NOENT => rustix::io::Errno::SRCH,
         other => other,
