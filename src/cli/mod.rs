@@ -89,6 +89,11 @@ fn wish(mut normal: Normal) -> Result<Wish> {
     Ok(Wish::Verb(global, verb))
 }
 
+/// The whole command line, for who writes about it.
+pub fn whole() -> clap::Command {
+    typed::command_where(|_| true)
+}
+
 /// The log of the global flags, the last of each counting, and whether they make sense.
 fn log(global: &[OsString]) -> (Log, Result<()>) {
     let value = |name: &str| {

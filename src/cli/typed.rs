@@ -458,9 +458,14 @@ impl Verb {
 
 /// clap's command for the program; of the verbs only `typed` has its flags.
 pub fn command(typed: Option<&Verb>) -> Command {
+    command_where(|verb| typed.is_some_and(|typed| typed.name == verb.name))
+}
+
+/// The same, in which the verbs that `is_whole` holds for have their flags.
+pub fn command_where(is_whole: impl Fn(&Verb) -> bool) -> Command {
     let verbs = VERBS.iter().map(|verb| {
         let command = Command::new(verb.name).about(verb.about);
-        if typed.is_some_and(|typed| typed.name == verb.name) {
+        if is_whole(verb) {
             command.args(verb.flags().map(Flag::arg))
         } else {
             command

@@ -33,6 +33,8 @@ pub fn binaries() -> Result<Vec<PathBuf>> {
         "--workspace",
         "--exclude",
         "corten-xtask",
+        "--exclude",
+        "corten-manual",
         "--bins",
     ]);
     let programs = made(&mut build)?;

@@ -10,6 +10,7 @@ mod bundle;
 mod check;
 mod command;
 mod demo;
+mod dist;
 mod failure;
 mod faults;
 mod fuzz;
@@ -50,6 +51,8 @@ enum Verb {
     Demo,
     /// Build the release binaries, static, into target/dist
     Build,
+    /// The same with man pages and shell completions beside them
+    Dist,
     /// Formatting, lints, file headers, the table of dependencies, links between documents
     Check,
     /// Everything that this machine can run: unit tests, then the integration suite where it is root
@@ -86,6 +89,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Vm(options) => return vm::run(&options),
         Verb::Demo => demo::run(),
         Verb::Build => build::run(),
+        Verb::Dist => dist::run(),
         Verb::Check => check::run(),
         Verb::Test => test::run(),
         Verb::Integration(options) => integration::run(&options),
