@@ -58,6 +58,7 @@ pub fn up(name: &str, hardware: &Hardware, life: Life) -> Result<()> {
             "{name} is up already (cargo xtask vm down --name {name} ends it)"
         )));
     }
+    let _in_use = cache::in_use()?;
     let (image, kernel) = (cache::image()?, cache::kernel(hardware.kernel)?);
     prepare(&directory, &image)?;
     let start = Instant::now();

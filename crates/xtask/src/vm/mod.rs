@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::Result;
+use crate::vm::cache::Old;
 use crate::vm::guest::Guest;
 use crate::vm::machine::Life;
 use crate::{packages, report};
@@ -66,6 +67,12 @@ pub enum Verb {
     },
     /// Names those that run
     List,
+    /// Removes the disks and kernels that the recipes of this tree no longer make
+    Clean {
+        /// Those that they make, too: the next ones have the packages of their day
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 /// Which machine.
@@ -166,5 +173,9 @@ pub fn run(options: &Options) -> Result<u8> {
         Verb::Put { name, paths } => Guest::of(&name.name)?.put(paths).map(|()| 0),
         Verb::Down { name } => machine::down(&name.name).map(|()| 0),
         Verb::List => machine::list().map(|()| 0),
+        Verb::Clean { all } => {
+            let old = if *all { Old::Everything } else { Old::Former };
+            cache::clean(old).map(|()| 0)
+        }
     }
 }
