@@ -12,6 +12,7 @@ mod broken;
 mod bundles;
 mod cgroups;
 mod check;
+mod costs;
 mod devices;
 mod escapes;
 mod events;

@@ -42,7 +42,8 @@ pub struct Reservation {
 #[derive(Debug)]
 struct Held {
     stub: RefCell<Option<Stub>>,
-    place: Place,
+    paths: Paths,
+    scope: Scope,
     /// What is set when the stub has gone.
     last: Vec<Setting>,
     kept: bool,
@@ -264,7 +265,8 @@ impl Held {
         let pid = stub.pid();
         let held = Self {
             last: last.cloned().collect(),
-            place: paths.unified.clone(),
+            paths: paths.clone(),
+            scope: scope.clone(),
             stub: RefCell::new(Some(stub)),
             kept: false,
         };
@@ -283,7 +285,10 @@ impl Drop for Held {
         drop(self.stub.take());
         if !self.kept {
             // Lost on purpose, as all that the undoing meets.
-            let _ = systemd::await_removal(&self.place, Instant::now() + UNDO_LIMIT);
+            let end = Instant::now() + UNDO_LIMIT;
+            if matches!(systemd::await_end(&self.paths, &self.scope, end), Ok(true)) {
+                systemd::await_slices(&self.paths, &self.scope, end);
+            }
         }
     }
 }

@@ -41,19 +41,20 @@ pub fn end(
             return remove_places(&paths.v1, deadline);
         }
     }
-    let Some(cgroup) = own()? else {
-        return remove_unused(paths);
-    };
-    cgroup.kill()?;
-    cgroup.wait_empty(deadline)?;
-    if let Some(scope) = &paths.scope
-        && !systemd::await_removal(&paths.unified, deadline)?
-    {
+    if let Some(cgroup) = own()? {
+        cgroup.kill()?;
+        cgroup.wait_empty(deadline)?;
+        if let Some(scope) = &paths.scope {
+            systemd::await_end(paths, scope, deadline)?;
+        }
         remove(paths, deadline)?;
-        systemd::sweep_slices(paths, scope);
-        return Ok(());
+    } else {
+        remove_unused(paths, deadline)?;
     }
-    remove(paths, deadline)
+    if let Some(scope) = &paths.scope {
+        systemd::await_slices(paths, scope, deadline);
+    }
+    Ok(())
 }
 
 /// The same for a container of which only the intent is on record: whoever made it was killed, perhaps before it found out
@@ -63,12 +64,18 @@ pub fn end_intended(paths: &Paths, deadline: Instant) -> Result<()> {
         return Ok(());
     }
     match Cgroup::open_marked(paths)? {
-        None => remove_unused(paths),
+        None => remove_unused(paths, deadline),
         own => end(paths, || Ok(own), deadline),
     }
 }
 
-fn remove_unused(paths: &Paths) -> Result<()> {
+fn remove_unused(paths: &Paths, deadline: Instant) -> Result<()> {
+    if let Some(scope) = &paths.scope
+        && let Some(cgroup) = Cgroup::open(paths)?
+        && !cgroup.populated()?
+    {
+        systemd::await_end(paths, scope, deadline)?;
+    }
     for place in std::iter::once(&paths.unified).chain(&paths.v1) {
         remove_if_empty(fs::CWD, &place.path())
             .with_context(|| format!("remove cgroup {}", place.path().display()))?;

@@ -113,6 +113,17 @@ impl Scope {
             .collect()
     }
 
+    /// Those that may come and go, from the scope's own to the outermost.
+    pub fn passing_slices(&self) -> Vec<String> {
+        let mut slices = self.slices();
+        if self.manager == Manager::System {
+            // systemd's own.
+            slices.retain(|slice| slice != "system.slice");
+        }
+        slices.reverse();
+        slices
+    }
+
     /// Its cgroup, relative to the mount, if the manager has `root`, relative to it too.
     pub fn cgroup(&self, root: &Path) -> PathBuf {
         let mut path = root.to_owned();
@@ -219,6 +230,29 @@ mod tests {
             let scope = Scope::plan(wanted, "web", Manager::System).unwrap();
             assert_eq!(scope.unit, unit, "{wanted:?}");
             assert_eq!(scope.cgroup(Path::new("")), Path::new(cgroup), "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn slices_pass_but_for_systemds_own() {
+        let user = || Manager::User("unix:path=/run/user/7/bus".to_owned());
+        for (wanted, manager, slices) in [
+            (None, Manager::System, &[][..]),
+            (Some("-.slice::web"), Manager::System, &[]),
+            (
+                Some("a-b.slice::web"),
+                Manager::System,
+                &["a-b.slice", "a.slice"],
+            ),
+            (
+                Some("system-a.slice::web"),
+                Manager::System,
+                &["system-a.slice"],
+            ),
+            (Some("system.slice::web"), user(), &["system.slice"]),
+        ] {
+            let scope = Scope::plan(wanted, "web", manager).unwrap();
+            assert_eq!(scope.passing_slices(), slices, "{wanted:?}");
         }
     }
 

@@ -144,6 +144,7 @@ fn message(t: &Trial, c: &Container<'_>, out: &Outcome) -> String {
         unified.mount.to_string_lossy()
     });
     for (varying, name) in [
+        (t.cgroup_of(&c.id).into(), "/TRIAL/ID"),
         (c.bundle.to_string_lossy(), "BUNDLE"),
         (t.dir.to_string_lossy(), "DIR"),
         (probe().to_string_lossy(), "PROBE"),

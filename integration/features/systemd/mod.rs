@@ -6,9 +6,13 @@ mod bus;
 mod namesakes;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
-use corten_integration::{Container, Driver, Trial, UID, is_everyones, trial};
+use corten_integration::{Container, Driver, Trial, UID, eventually, is_everyones, trial};
 use serde_json::{Value, json};
 
 /// Whether systemd makes the cgroups here.
@@ -232,6 +236,56 @@ fn nested_slices_come_and_go() {
         assert_eq!(text, wanted);
         // That the slices go is the census' to say.
         c.end();
+    });
+}
+
+/// Each container's slice is about to end when the next one asks for it.
+#[test]
+fn a_slice_used_again_at_once_ends_nevertheless() {
+    trial(|t| {
+        if !is_driver() || !t.is_corten() {
+            return;
+        }
+        for round in 0..40 {
+            t.container().probe("exit 0").done().run().ok();
+            sleep(Duration::from_millis(round % 8));
+        }
+        // That the slice goes is the census' to say.
+    });
+}
+
+/// Whether a process has `word` in its command line.
+fn is_running(word: &str) -> bool {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let mut lines = all.filter_map(|one| fs::read(one.path().join("cmdline")).ok());
+    lines.any(|line| String::from_utf8_lossy(&line).contains(word))
+}
+
+/// systemd is deaf while its generators run, and never hears of a cgroup that was removed meanwhile.
+#[test]
+fn a_reload_of_systemd_outlasts_a_delete() {
+    trial(|t| {
+        if !is_driver() || is_everyones() {
+            return;
+        }
+        let c = limited(t, json!({}));
+        let out = c.run_detached();
+        c.says(&out, "up");
+        let generators = Path::new("/run/systemd/system-generators");
+        fs::create_dir_all(generators).unwrap();
+        let slow = generators.join(&c.id);
+        fs::write(&slow, "#!/bin/sh\nsleep 5\n").unwrap();
+        fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut reload = tool("systemctl").arg("daemon-reload").spawn().unwrap();
+        let name = slow.to_string_lossy();
+        eventually("a generator", || is_running(&name).then_some(()));
+        c.delete_force().ok();
+        assert!(reload.wait().unwrap().success());
+        fs::remove_file(&slow).unwrap();
+        // Unless another test's is there.
+        fs::remove_dir(generators).ok();
+        let state = properties(&c, &["ActiveState"]);
+        assert_eq!(state, ["ActiveState=inactive"]);
     });
 }
 

@@ -1,58 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A scope's end: systemd removes its cgroup, and those of its slices, when the last process has gone.
+//! A scope's end: systemd removes its cgroup when the last process has gone.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use corten_sys::cgroup_fs;
-use corten_sys::fs;
 
-use super::{NO_SUCH_UNIT, bus, connect, manager_call};
-use crate::cgroup::{Paths, Place};
+use super::{connect_until, namesake};
+use crate::cgroup::Paths;
 use crate::error::{Context, Result};
 use crate::plan::scope::Scope;
 
-/// How long a scope whose processes have ended may stay before its cgroup is removed without systemd.
+/// How long a scope whose processes have ended may stay before systemd is asked about it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Waits until systemd has removed the cgroup at `place`, which is empty by now, and whether it has. Where it has not in
+/// Waits until systemd has removed the cgroup at `paths`, which is empty by now, and whether it has. Where it has not in
 /// time, or is gone itself, that is whoever removes the rest.
-pub(in crate::cgroup) fn await_removal(place: &Place, deadline: Instant) -> Result<bool> {
-    let deadline = deadline.min(Instant::now() + PATIENCE);
-    cgroup_fs::wait_removed(&place.path(), deadline).context("wait for systemd to remove the scope")
-}
-
-/// Removes the cgroups of slices that systemd has forgotten. It gives up on a scope with a hundred cgroups one below the
-/// other; then those of its slices can't be removed either, at the time when it would do that. Without D-Bus they stay:
-/// empty, and taken by the next slice of the name.
-pub(in crate::cgroup) fn sweep_slices(paths: &Paths, scope: &Scope) {
-    let _ = try_sweep(paths, scope);
-}
-
-fn try_sweep(paths: &Paths, scope: &Scope) -> Result<()> {
+///
+/// It never notices the end of a scope whose cgroup somebody else has removed. So it has until `deadline` as long as it has
+/// the scope in hand: while it reloads its units it does not hear of empty cgroups.
+pub(in crate::cgroup) fn await_end(
+    paths: &Paths,
+    scope: &Scope,
+    deadline: Instant,
+) -> Result<bool> {
     let path = paths.unified.path();
-    let slices = scope.slices();
-    let dirs: Vec<_> = slices.iter().rev().zip(path.ancestors().skip(1)).collect();
-    if dirs.is_empty() {
-        return Ok(());
+    let removed =
+        |end| cgroup_fs::wait_removed(&path, end).context("wait for systemd to remove the scope");
+    if removed(deadline.min(Instant::now() + PATIENCE))? {
+        return Ok(true);
     }
-    let mut bus = connect(&scope.manager)?;
-    for (slice, dir) in dirs {
-        let mut call = manager_call("GetUnit");
-        call.body
-            .push_param(slice.as_str())
-            .map_err(bus::unwritten)?;
-        let is_forgotten = bus
-            .ask(&call)?
-            .is_err_and(|refusal| refusal.name == NO_SUCH_UNIT);
-        if !is_forgotten || !remove(dir) {
-            break;
-        }
+    match is_alive(scope, deadline) {
+        Ok(true) => removed(deadline),
+        // One that can't be asked removes nothing.
+        Ok(false) | Err(_) => Ok(false),
     }
-    Ok(())
 }
 
-/// Whether it is gone: one that somebody uses stays.
-fn remove(dir: &Path) -> bool {
-    cgroup_fs::remove_dir(fs::CWD, dir).is_ok() || matches!(cgroup_fs::filesystem_at(dir), Ok(None))
+fn is_alive(scope: &Scope, deadline: Instant) -> Result<bool> {
+    let mut bus = connect_until(&scope.manager, deadline)?;
+    let state = namesake::state(&mut bus, &scope.unit)?;
+    Ok(!["inactive", "failed"].contains(&state.as_str()))
 }

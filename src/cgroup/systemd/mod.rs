@@ -9,6 +9,7 @@
 //! value.rs        properties on D-Bus
 //! bus.rs          a connection to D-Bus, with a deadline
 //! start.rs        asking for a scope; end.rs its removal
+//! slices.rs       what it is in
 //! namesake.rs     a unit that has its name already
 //! ```
 //!
@@ -24,11 +25,13 @@ mod bus;
 mod end;
 mod namesake;
 mod properties;
+mod slices;
 mod start;
 mod value;
 
 pub(super) use annotations::properties as annotated;
-pub(super) use end::{await_removal, sweep_slices};
+pub(super) use end::await_end;
+pub(super) use slices::await_end as await_slices;
 pub(super) use start::{FEWEST, is_in, start};
 pub use value::Property;
 
@@ -44,7 +47,7 @@ use super::{Paths, Place};
 use crate::error::{Context, Error, Kind, Result};
 use crate::host;
 use crate::plan::scope::{Manager, Scope};
-use bus::Bus;
+use bus::{Bus, Refusal};
 
 /// How long systemd may take for one request: it is deaf while it reloads its units, and job queues can be long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,6 +55,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// The cgroup of `manager` itself, relative to the mount: its units are below it.
@@ -88,7 +92,7 @@ pub fn root(manager: &Manager) -> Result<PathBuf> {
 
 fn users_root(manager: &Manager) -> Result<PathBuf> {
     let mut bus = connect(manager)?;
-    let answer = bus.ask(&get(PATH, MANAGER, "ControlGroup")?)??;
+    let answer = ask(&mut bus, &get(PATH, MANAGER, "ControlGroup")?)??;
     Ok(text(&answer)?.into())
 }
 
@@ -113,13 +117,47 @@ fn text(answer: &MarshalledMessage) -> Result<String> {
 }
 
 fn connect(manager: &Manager) -> Result<Bus> {
-    let deadline = Instant::now() + PATIENCE;
+    connect_until(manager, Instant::now() + PATIENCE)
+}
+
+fn connect_until(manager: &Manager, deadline: Instant) -> Result<Bus> {
     match manager {
         Manager::System => {
             let given = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok();
             Bus::connect(given.as_deref().unwrap_or(bus::SYSTEM), deadline)
         }
         Manager::User(address) => Bus::connect(address, deadline),
+    }
+}
+
+/// Asks what may be asked twice: a systemd that executes itself anew, as an upgrade has it do, forgets what it was asked.
+fn ask(
+    bus: &mut Bus,
+    call: &MarshalledMessage,
+) -> Result<std::result::Result<MarshalledMessage, Refusal>> {
+    loop {
+        match bus.ask(call)? {
+            Err(refusal) if refusal.name == NO_REPLY => await_systemd(bus)?,
+            answer => return Ok(answer),
+        }
+    }
+}
+
+/// Waits until somebody is systemd on this bus.
+fn await_systemd(bus: &mut Bus) -> Result<()> {
+    bus.watch(&format!(
+        "type='signal',member='NameOwnerChanged',arg0='{NAME}'"
+    ))?;
+    loop {
+        let signals = bus.signals();
+        let mut call = bus::driver_call("GetNameOwner");
+        call.body.push_param(NAME).map_err(bus::unwritten)?;
+        if bus.ask(&call)?.is_ok() {
+            return Ok(());
+        }
+        while bus.signals() == signals {
+            bus.next()?;
+        }
     }
 }
 
@@ -144,7 +182,7 @@ pub(super) fn update(scope: &Scope, settings: &[Setting]) -> Result<()> {
         call.body
             .push_param3(scope.unit.as_str(), true, &wanted[..])
             .map_err(bus::unwritten)?;
-        bus.ask(&call)??;
+        ask(&mut bus, &call)??;
         Ok(())
     };
     set().with_context(|| format!("tell systemd the limits of {}", scope.unit))
@@ -169,7 +207,7 @@ pub fn move_in(paths: &Paths, place: &Place, pid: i32) -> Result<()> {
                 &[pid.unsigned_abs()][..],
             )
             .map_err(bus::unwritten)?;
-        bus.ask(&call)??;
+        ask(&mut bus, &call)??;
         Ok(())
     };
     ask().with_context(|| format!("have systemd move process {pid} into {}", scope.unit))?;

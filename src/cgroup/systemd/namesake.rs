@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::bus::{self, Bus};
-use super::{MANAGER, NAME, NO_SUCH_UNIT, PATH, PATIENCE, get, manager_call, text};
+use super::{MANAGER, NAME, NO_SUCH_UNIT, PATH, PATIENCE, ask, get, manager_call, text};
 use crate::cgroup::{Cgroup, Paths};
 use crate::error::{Error, Kind, Result};
 
@@ -22,10 +22,16 @@ pub(super) struct Namesake<'a> {
     object: String,
 }
 
+/// Whether `unit` is `active`, `inactive` and so on.
+pub(super) fn state(bus: &mut Bus, unit: &str) -> Result<String> {
+    let object = load(bus, unit)?;
+    text(&ask(bus, &get(&object, UNIT, "ActiveState")?)??)
+}
+
 /// Whether `unit` has a file, so that none of its name can be made.
 pub(super) fn is_described(bus: &mut Bus, unit: &str) -> Result<bool> {
     let object = load(bus, unit)?;
-    let file = text(&bus.ask(&get(&object, UNIT, "FragmentPath")?)??)?;
+    let file = text(&ask(bus, &get(&object, UNIT, "FragmentPath")?)??)?;
     Ok(!file.is_empty())
 }
 
@@ -33,7 +39,7 @@ pub(super) fn is_described(bus: &mut Bus, unit: &str) -> Result<bool> {
 fn load(bus: &mut Bus, unit: &str) -> Result<String> {
     let mut call = manager_call("LoadUnit");
     call.body.push_param(unit).map_err(bus::unwritten)?;
-    let answer = bus.ask(&call)??;
+    let answer = ask(bus, &call)??;
     let object: rustbus::wire::ObjectPath<String> =
         answer.body.parser().get().map_err(bus::unread)?;
     Ok(object.as_ref().to_owned())
@@ -126,7 +132,7 @@ impl<'a> Namesake<'a> {
     fn reset(&mut self) -> Result<()> {
         let mut call = manager_call("ResetFailedUnit");
         call.body.push_param(self.name).map_err(bus::unwritten)?;
-        match self.bus.ask(&call)? {
+        match ask(self.bus, &call)? {
             Err(refusal) if refusal.name != NO_SUCH_UNIT => Err(refusal.into()),
             _ => Ok(()),
         }
@@ -161,6 +167,6 @@ impl<'a> Namesake<'a> {
 
     fn property(&mut self, interface: &str, name: &str) -> Result<String> {
         let call = get(&self.object, interface, name)?;
-        text(&self.bus.ask(&call)??)
+        text(&ask(self.bus, &call)??)
     }
 }

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use corten_sys::cgroup_fs;
 use corten_sys::fs::Procfs;
 use rustbus::message_builder::MarshalledMessage;
 
 use super::bus::{self, Bus, Heard, Refusal};
-use super::namesake::{self, Namesake};
+use super::namesake::Namesake;
+use super::slices;
 use super::value::{Property, Value};
-use super::{MANAGER, NAME, PATH, connect, manager_call, properties};
+use super::{MANAGER, NAME, NO_REPLY, PATH, await_systemd, connect, manager_call, properties};
 use crate::cgroup::create::refuse_used;
 use crate::cgroup::resources::Setting;
 use crate::cgroup::{Cgroup, Paths};
@@ -19,7 +19,6 @@ use crate::host;
 use crate::plan::scope::Scope;
 
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
-const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
 
 /// So many processes a scope may have at least as long as it is being made: the stub, the first process, and one that may
 /// stand between them. The file gets what was asked for when the stub is gone.
@@ -57,23 +56,23 @@ pub(in crate::cgroup) fn start(
             asked.namesake(paths).await_end()?;
             Cgroup::open(paths)?.map_or(Ok(()), |cgroup| refuse_used(&cgroup))?;
         }
-        let mut slices = missing_slices(paths, scope);
+        let mut missing = slices::missing(&mut asked.bus, paths, scope)?;
         loop {
-            let Err(refusal) = asked.start(&slices)? else {
-                return Ok(());
+            let Err(refusal) = asked.start(&missing)? else {
+                return slices::mark(paths, scope, &missing);
             };
             match refusal.name.as_str() {
                 // systemd executes itself anew: an upgrade does that. The request may have been among its last.
                 NO_REPLY => {
-                    asked.await_systemd()?;
+                    await_systemd(&mut asked.bus)?;
                     if is_in(paths, pid)? {
-                        return Ok(());
+                        return slices::mark(paths, scope, &missing);
                     }
                 }
-                UNIT_EXISTS if asked.passes_over(&mut slices)? => {}
+                UNIT_EXISTS if slices::pass_over(&mut asked.bus, &mut missing)? => {}
                 UNIT_EXISTS => {
                     asked.namesake(paths).await_end()?;
-                    slices = missing_slices(paths, scope);
+                    missing = slices::missing(&mut asked.bus, paths, scope)?;
                 }
                 _ => return Err(refusal.into()),
             }
@@ -108,16 +107,6 @@ fn first_properties(paths: &Paths, scope: &Scope, pid: i32) -> Vec<Property> {
     properties
 }
 
-/// The slices that have no cgroup yet: they will end with the last unit that needs them.
-fn missing_slices(paths: &Paths, scope: &Scope) -> Vec<String> {
-    let path = paths.unified.path();
-    let slices = scope.slices();
-    let dirs = path.ancestors().skip(1);
-    let pairs = slices.into_iter().rev().zip(dirs);
-    let missing = pairs.filter(|(_, dir)| matches!(cgroup_fs::filesystem_at(dir), Ok(None)));
-    missing.map(|(slice, _)| slice).collect()
-}
-
 /// A scope that is being asked for.
 struct Request<'a> {
     bus: Bus,
@@ -145,7 +134,8 @@ impl Request<'_> {
         call.body
             .push_param4(
                 self.scope.unit.as_str(),
-                "fail",
+                // A slice may be waiting for its end: it stays.
+                "replace",
                 self.properties,
                 &slices[..],
             )
@@ -183,40 +173,8 @@ impl Request<'_> {
         }
     }
 
-    /// Takes those out of `slices` that can't be made: they are there, or described by a file, without a cgroup. Whether
-    /// there was one.
-    fn passes_over(&mut self, slices: &mut Vec<String>) -> Result<bool> {
-        let wanted = slices.len();
-        for slice in std::mem::take(slices) {
-            if !namesake::is_described(&mut self.bus, &slice)? {
-                slices.push(slice);
-            }
-        }
-        Ok(slices.len() < wanted)
-    }
-
     fn namesake<'b>(&'b mut self, paths: &'b Paths) -> Namesake<'b> {
         Namesake::new(&mut self.bus, &self.scope.unit, paths)
-    }
-
-    /// Waits until somebody is systemd on this bus.
-    fn await_systemd(&mut self) -> Result<()> {
-        self.bus.watch(&format!(
-            "type='signal',member='NameOwnerChanged',arg0='{NAME}'"
-        ))?;
-        loop {
-            let mut call = bus::driver_call("GetNameOwner");
-            call.body.push_param(NAME).map_err(bus::unwritten)?;
-            let serial = self.bus.queue(&call)?;
-            let mut has_changed = false;
-            let (_, owner) = self.bus.answer(serial, |_| has_changed = true)?;
-            if owner.is_ok() {
-                return Ok(());
-            }
-            while !has_changed {
-                has_changed = matches!(self.bus.next()?, Heard::Signal(_));
-            }
-        }
     }
 }
 
