@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use corten_integration::{Trial, trial};
+use corten_integration::{Driver, Trial, trial};
 use serde_json::json;
 
 const FIRST: u32 = 100_000;
@@ -226,6 +226,33 @@ fn exec_is_root_inside() {
         assert_eq!(exec.seen("ids")["uid"], 0);
         assert_eq!(exec.seen("ns")["user"], c.seen(&out, "ns")["user"]);
         c.end();
+    });
+}
+
+/// Without a cgroup namespace the container's own is bound, which takes somebody who finds it by its path.
+#[test]
+fn shows_its_cgroup_whatever_the_caller_s_umask() {
+    trial(|t| {
+        let c = t
+            .container()
+            .user_namespace(FIRST, 65536)
+            .without_namespace("cgroup")
+            .probe("stat /sys/fs/cgroup")
+            .done();
+        let script = "umask 0077; exec \"$@\"";
+        let out = t
+            .users_program("sh".as_ref())
+            .args(["-c", script, "sh"])
+            .arg(&t.runtime.path)
+            .arg("--root")
+            .arg(t.state_root())
+            .args(Driver::current().flags())
+            .args(["run", "--bundle"])
+            .arg(&c.bundle)
+            .arg(&c.id)
+            .end()
+            .ok();
+        assert_eq!(out.seen("stat")["/sys/fs/cgroup"]["mode"], "0755");
     });
 }
 

@@ -11,6 +11,7 @@ use corten_sys::Errno;
 use corten_sys::cgroup_fs;
 use corten_sys::fs::{self, Mode};
 use corten_sys::lock::{self, Lock};
+use corten_sys::process;
 use corten_sys::stub::Stub;
 
 use super::attach::{self, DeviceControl, State};
@@ -76,7 +77,12 @@ impl Cgroup {
                 scope,
             })
         };
-        make().with_context(|| format!("make cgroup {}", path.display()))
+        // The caller's mask would keep root of the container's user namespace, who may be none of the caller's ids, out of
+        // the cgroup that is bound for it.
+        let mask = process::set_umask(0);
+        let made = make();
+        process::set_umask(mask);
+        made.with_context(|| format!("make cgroup {}", path.display()))
     }
 
     /// Moves a process that was cloned into the v2 cgroup into the v1 cgroups of a hybrid host too; where there are none
