@@ -143,6 +143,48 @@ fn a_path_that_may_not_be_made_is_refused() {
     });
 }
 
+/// What `check` says of it, by field, and that `create` says the same.
+fn judged(c: &Container<'_>, t: &Trial, pointers: &[&str]) {
+    let out = t.call().args(["check", "--format", "json"]).arg(&c.bundle);
+    let answer: Value = serde_json::from_str(&out.end().stdout).unwrap();
+    let findings = answer["findings"].as_array().unwrap().iter();
+    let refused = findings.filter(|one| one["severity"] == "refused");
+    let refused: Vec<_> = refused
+        .map(|one| one["pointer"].as_str().unwrap())
+        .collect();
+    assert_eq!(refused, pointers, "{answer:#}");
+    let out = c.run();
+    match pointers {
+        [] => drop(out.ok()),
+        [pointer, ..] => assert!(out.fails().contains(&format!("(config.json {pointer})"))),
+    }
+}
+
+#[test]
+fn check_finds_the_cgroup_where_create_would_make_it() {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let limit = "/linux/resources/pids/limit";
+        judged(&draft(t).probe("exit 0").done(), t, &[]);
+        judged(&draft(t).with(limit, json!(5)).done(), t, &[limit]);
+        judged(
+            &draft(t).without_namespace("pid").done(),
+            t,
+            &["/linux/namespaces"],
+        );
+        let path = json!(t.cgroup_of("x"));
+        let c = draft(t).with("/linux/cgroupsPath", path).done();
+        judged(&c, t, &["/linux/cgroupsPath"]);
+    });
+    trial(|t| {
+        t.become_user(Delegation::Around);
+        let draft = draft(t)
+            .with("/linux/cgroupsPath", json!("one"))
+            .with("/linux/resources/unified", json!({"cgroup.max.depth": "3"}));
+        judged(&draft.probe("exit 0").done(), t, &[]);
+    });
+}
+
 #[test]
 fn a_delegated_cgroup_has_it_beside_the_caller() {
     trial(|t| {

@@ -11,7 +11,7 @@
 //! controllers.rs  the v2 controllers that the settings need
 //! devices.rs      device rules → eBPF; attach.rs puts the program on the cgroup
 //! control.rs      an existing cgroup: kill, freeze, processes, waits on cgroup.events
-//! delegation.rs   what a caller who is not root may do
+//! place.rs        where it will be; delegation.rs what a caller who is not root may do
 //! remove.rs       depth-first removal
 //! update.rs       new limits for a cgroup in use, and the former ones; verify.rs reads limits back
 //! number.rs       numbers as the kernel reads them: pure
@@ -31,6 +31,7 @@ pub mod devices;
 mod hybrid;
 mod number;
 mod oom;
+pub mod place;
 mod remove;
 pub mod resources;
 pub mod stats;
@@ -45,7 +46,7 @@ pub use oom::OomWatch;
 pub use remove::{end, end_intended, remove};
 pub use update::on_top;
 
-pub use crate::plan::cgroup_paths::{Entry, Paths, Place};
+pub use crate::plan::cgroup_paths::{CgroupDriver, Entry, Paths, Place};
 pub use controllers::{Need, needs};
 
 #[cfg(test)]

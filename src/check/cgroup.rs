@@ -13,8 +13,22 @@ use crate::bundle::finding::Report;
 use crate::cgroup::resources::{Hierarchy, Missing, Setting};
 use crate::cgroup::{Need, needs};
 use crate::host::kernel::{highest, highest_in};
+use crate::plan::scope::Scope;
+
+/// What nobody but a cgroup holds, or ends.
+pub(super) fn needed(asked: &Asked<'_>, report: &mut Report) {
+    if let Some(Err(error)) = asked
+        .place
+        .map(|place| place.hold(asked.plan, asked.resources))
+    {
+        report.fail(&error);
+    }
+}
 
 pub(super) fn unused(asked: &Asked<'_>, report: &mut Report) {
+    if asked.plan.cgroup.is_none() {
+        return;
+    }
     let path = asked.plan.cgroup.unified.path();
     let events = read_to_string(path.join("cgroup.events")).unwrap_or_default();
     for (event, what) in [
@@ -33,6 +47,12 @@ pub(super) fn unused(asked: &Asked<'_>, report: &mut Report) {
 
 /// What `create` would find on its way from the mount down to the cgroup.
 pub(super) fn controllers(asked: &Asked<'_>, report: &mut Report) {
+    if asked.plan.cgroup.is_none() {
+        return;
+    }
+    if let Some(scope) = &asked.plan.cgroup.scope {
+        return systemds(asked, scope, report);
+    }
     let place = &asked.plan.cgroup.unified;
     let here = read_to_string(place.path().join("cgroup.controllers")).unwrap_or_default();
     let mut needs = needs(&asked.resources.settings);
@@ -54,6 +74,32 @@ pub(super) fn controllers(asked: &Asked<'_>, report: &mut Report) {
     }
 }
 
+/// What systemd has itself it gives to its scopes.
+fn systemds(asked: &Asked<'_>, scope: &Scope, report: &mut Report) {
+    let cgroup = asked.plan.cgroup.unified.path();
+    let Some(own) = cgroup.ancestors().nth(scope.slices().len() + 1) else {
+        return;
+    };
+    let Ok(available) = read_to_string(own.join("cgroup.controllers")) else {
+        return;
+    };
+    for need in needs(&asked.resources.settings) {
+        if !lists(&available, need.controller) {
+            report.lacks(need.pointer, unavailable(&need, own), DELEGATE);
+        }
+    }
+}
+
+const DELEGATE: &str = "mount it on cgroup v2, or have it delegated to this cgroup";
+
+fn unavailable(need: &Need<'_>, level: &Path) -> String {
+    format!(
+        "controller {} is not available in cgroup {}",
+        need.controller,
+        level.display()
+    )
+}
+
 fn obstacle(
     level: &Path,
     need: &Need<'_>,
@@ -62,9 +108,7 @@ fn obstacle(
 ) -> Option<(String, String)> {
     let (controller, shown) = (need.controller, level.display());
     if !lists(available, controller) {
-        let text = format!("controller {controller} is not available in cgroup {shown}");
-        let remedy = "mount it on cgroup v2, or have it delegated to this cgroup".to_owned();
-        return Some((text, remedy));
+        return Some((unavailable(need, level), DELEGATE.to_owned()));
     }
     if lists(enabled, controller) {
         return None;

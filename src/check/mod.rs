@@ -13,13 +13,14 @@ mod program;
 mod seccomp;
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use corten_sys::fs::Procfs;
 
 use crate::bundle::finding::{Finding, Report, Unknown};
 use crate::bundle::spec::{Linux, Spec};
 use crate::bundle::{Bundle, validate};
+use crate::cgroup::place::{self, Asker, Location};
 use crate::cgroup::resources::Resources;
 use crate::cgroup::{Entry, Paths};
 use crate::error::Result;
@@ -78,6 +79,12 @@ pub static PROBES: &[Probe] = &[
         "config-linux.md#intelrdt",
         "resctrl is mounted",
         kernel::resctrl,
+    ),
+    probe(
+        "/linux",
+        "config-linux.md#control-groups",
+        "the caller may make a cgroup where one is needed",
+        cgroup::needed,
     ),
     probe(
         "/linux/cgroupsPath",
@@ -230,6 +237,8 @@ struct Asked<'a> {
     spec: &'a Spec,
     plan: &'a Plan,
     resources: &'a Resources,
+    /// The place of its cgroup, if one could be decided on.
+    place: Option<&'a Location>,
     proc: Procfs,
     /// The rootfs, if it can be opened.
     root: Option<OwnedFd>,
@@ -249,12 +258,15 @@ impl Asked<'_> {
     }
 }
 
+/// What stands for the id of a container that has none yet: no container's can have it.
+pub const NOBODY: &str = ":";
+
 /// Everything that is to be said of the bundle in the directory `path`.
-pub fn check(path: &Path, unknown: Unknown) -> Vec<Finding> {
+pub fn check(path: &Path, unknown: Unknown, asker: Asker<'_>) -> Vec<Finding> {
     let mut findings = match Bundle::examine(path, unknown) {
         Ok((bundle, mut findings)) => {
             let mut report = Report::default();
-            ask(&bundle, &mut report);
+            ask(&bundle, asker, &mut report);
             let found = report.finish();
             // The plan stumbles over what the rules have named already.
             let known = |new: &Finding| {
@@ -277,13 +289,17 @@ pub fn check(path: &Path, unknown: Unknown) -> Vec<Finding> {
 }
 
 /// Makes the plan that `create` would make, and asks the host about it.
-fn ask(bundle: &Bundle, report: &mut Report) {
-    let (paths, resources) = match layout(bundle, report) {
+fn ask(bundle: &Bundle, asker: Asker<'_>, report: &mut Report) {
+    let (place, resources) = match layout(bundle, asker, report) {
         Ok(both) => both,
         Err(error) => {
             report.fail(&error);
-            (Paths::default(), Resources::default())
+            (None, Resources::default())
         }
+    };
+    let (cgroup, entry) = match &place {
+        Some(place) => (place.paths.clone(), place.entry),
+        None => (Paths::default(), Entry::None),
     };
     let options = Options {
         id: String::new(),
@@ -291,8 +307,8 @@ fn ask(bundle: &Bundle, report: &mut Report) {
         keyring: Keyring::New,
         preserved: 0,
         env: Vec::new(),
-        cgroup: paths,
-        entry: Entry::Cloned,
+        cgroup,
+        entry,
         caller: Caller::Host,
         filter: None,
     };
@@ -309,6 +325,7 @@ fn ask(bundle: &Bundle, report: &mut Report) {
         spec: &bundle.spec,
         plan: &plan,
         resources: &resources,
+        place: place.as_ref(),
         root: corten_sys::fs::open_dir(&plan.rootfs.path).ok(),
         proc,
         capable,
@@ -321,17 +338,32 @@ fn ask(bundle: &Bundle, report: &mut Report) {
 }
 
 /// Where its cgroup would be, and what would be written there. Without a path of its own that depends on the id.
-fn layout(bundle: &Bundle, report: &mut Report) -> Result<(Paths, Resources)> {
-    let layout = host::cgroups()?;
+fn layout(
+    bundle: &Bundle,
+    asker: Asker<'_>,
+    report: &mut Report,
+) -> Result<(Option<Location>, Resources)> {
+    let mut layout = host::cgroups()?;
     let linux = bundle.spec.linux.as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
-    let paths = Paths::plan(wanted, "", &layout, &PathBuf::new())?;
+    let place = place::locate(asker, wanted, &mut layout)
+        .map_err(|error| report.fail(&error))
+        .ok();
     let resources = linux.and_then(|linux| linux.resources.as_ref());
-    let resources = Resources::plan(resources, &layout).unwrap_or_else(|error| {
+    let planned = Resources::plan(resources, &layout).and_then(|mut resources| {
+        if place
+            .as_ref()
+            .is_some_and(|place| place.paths.scope.is_some())
+        {
+            resources.annotate(&bundle.spec.annotations)?;
+        }
+        Ok(resources)
+    });
+    let resources = planned.unwrap_or_else(|error| {
         report.fail(&error);
         Resources::default()
     });
-    Ok((paths, resources))
+    Ok((place, resources))
 }
 
 /// Whether the container would run.

@@ -101,6 +101,10 @@ pub struct CheckArgs {
     pub format: CheckFormat,
     /// Refuse fields that the specification lacks.
     pub strict: bool,
+    /// Who would make the cgroup.
+    pub driver: CgroupDriver,
+    /// Whether the caller is a user, perhaps as root of a namespace of their own.
+    pub rootless: bool,
 }
 
 /// How the findings of `check` are printed.
@@ -368,7 +372,7 @@ impl Verb {
         let id = || ContainerId::new(words.needed("ID")?);
         let strict = global.strict || words.on("strict");
         Ok(match name {
-            "check" => Self::Check(check(words, caller, strict)?),
+            "check" => Self::Check(check(words, caller, strict, global)?),
             "create" => Self::Create(create(words, caller, strict, global)?),
             "delete" => Self::Delete(DeleteArgs {
                 id: id()?,
@@ -413,7 +417,7 @@ impl Verb {
     }
 }
 
-fn check(words: &Words, caller: &Caller, strict: bool) -> Result<CheckArgs> {
+fn check(words: &Words, caller: &Caller, strict: bool, global: &Global) -> Result<CheckArgs> {
     let named = (words.value("bundle"), words.value("BUNDLE"));
     let bundle = match named {
         (Some(_), Some(_)) => {
@@ -430,6 +434,8 @@ fn check(words: &Words, caller: &Caller, strict: bool) -> Result<CheckArgs> {
             text => return Err(unknown("format", text, "text or json")),
         },
         strict,
+        driver: global.cgroup_driver,
+        rootless: global.is_user,
     })
 }
 

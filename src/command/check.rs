@@ -4,6 +4,7 @@
 
 use super::create::unknown;
 use crate::bundle::finding::{Finding, Severity};
+use crate::cgroup::place::Asker;
 use crate::check;
 use crate::cli::meant::{CheckArgs, CheckFormat};
 use crate::cli::report;
@@ -15,7 +16,15 @@ const REFUSED: u8 = 1;
 
 /// Prints what there is to say; the status is 0 if the container would run.
 pub(super) fn check(args: &CheckArgs) -> Result<u8> {
-    let findings = check::check(&args.bundle, unknown(args.strict));
+    let findings = check::check(
+        &args.bundle,
+        unknown(args.strict),
+        Asker {
+            id: check::NOBODY,
+            driver: args.driver,
+            is_user: args.rootless,
+        },
+    );
     report::print(&match args.format {
         CheckFormat::Text => text(args, &findings),
         CheckFormat::Json => json(args, &findings),

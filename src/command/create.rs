@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use corten_sys::{process, socket};
 
-use super::place::{self, Location};
 use super::{LOCK_DEADLINE, filter, inherited, modules};
 use crate::bundle::Bundle;
 use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
+use crate::cgroup::place::{self, Asker, Location};
 use crate::cgroup::resources::Resources;
 use crate::cgroup::{self, Cgroup, DeviceControl, Entry};
 use crate::cli::meant::CreateArgs;
@@ -133,7 +133,12 @@ fn try_make(
     let mut layout = host::cgroups()?;
     let linux = bundle.spec.linux.as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
-    let mut place = place::locate(args, wanted, &mut layout)?;
+    let asker = Asker {
+        id: args.id.as_str(),
+        driver: args.driver,
+        is_user: args.rootless,
+    };
+    let mut place = place::locate(asker, wanted, &mut layout)?;
     if place.entry == Entry::Cloned {
         place.entry = entry;
     }

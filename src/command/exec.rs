@@ -10,10 +10,10 @@ use corten_sys::signal::SignalFd;
 use corten_sys::socket;
 
 use super::create::{self, write_pid_file};
-use super::{filter, modules, place, start};
+use super::{filter, modules, start};
 use crate::bundle;
 use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
-use crate::cgroup::{Cgroup, Entry, Paths};
+use crate::cgroup::{Cgroup, Entry, Paths, place};
 use crate::cli::meant::{ExecArgs, ExecProcess};
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};

@@ -15,7 +15,6 @@ mod kill;
 mod list;
 mod modules;
 mod pause;
-mod place;
 mod ps;
 mod run;
 mod seccomp;

@@ -43,6 +43,19 @@ impl Place {
     }
 }
 
+/// Who makes the cgroups; recorded, because later verbs are called without the flag.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// This program, in the cgroup filesystem.
+    #[default]
+    Cgroupfs,
+    /// systemd, asked over D-Bus.
+    Systemd,
+    /// Nobody: the container stays in its caller's cgroup.
+    Disabled,
+}
+
 /// How a container's processes come into its cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {

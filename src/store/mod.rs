@@ -39,10 +39,11 @@ pub use id::{ContainerId, MAX_LEN};
 pub use init::{Init, boot_id};
 #[doc(hidden)]
 pub use init::{Stat, parse_stat};
-pub use record::{CgroupDriver, DeviceControl, PidNamespace, Privilege, Record};
+pub use record::{DeviceControl, PidNamespace, Privilege, Record};
 pub use reservation::Reservation;
 pub use status::Status;
 
+pub use crate::cgroup::CgroupDriver;
 use crate::error::{Context, Error, Kind, Result};
 
 /// Starts with a dot, as no id does.

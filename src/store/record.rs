@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::id::ContainerId;
 use super::init::Init;
 use super::time;
-use crate::cgroup::Paths;
+use crate::cgroup::{CgroupDriver, Paths};
 use crate::error::{Error, Kind, Result};
 use crate::rdt::Group;
 
@@ -21,19 +21,6 @@ use crate::rdt::Group;
 const VERSION: u32 = 1;
 /// The newest version that this build reads: the next one may only add members, and they are kept.
 const NEWEST_READ: u32 = VERSION + 1;
-
-/// Who makes the cgroups; recorded, because later verbs are called without the flag.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CgroupDriver {
-    /// This program, in the cgroup filesystem.
-    #[default]
-    Cgroupfs,
-    /// systemd, asked over D-Bus.
-    Systemd,
-    /// Nobody: the container stays in its caller's cgroup.
-    Disabled,
-}
 
 /// Whose PID namespace the container's processes are in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,30 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where a new container's cgroup will be, by the driver that makes it and by what the caller may do, and how init comes
-//! into it. Reads the environment for the address of the user's D-Bus; changes nothing.
+//! into it. Reads the environment for the address of the user's D-Bus; changes nothing. Asked by `create`, and by `check`
+//! for what `create` would find.
 
 use std::path::{Component, Path};
 
 use corten_sys::fs::{self, FileType, Procfs};
 
-use crate::cgroup::resources::{DeviceType, Resources, may_open};
-use crate::cgroup::{DeviceControl, Entry, Paths, delegation, systemd};
-use crate::cli::meant::CreateArgs;
+use super::resources::{DeviceType, Resources, may_open};
+use super::{CgroupDriver, DeviceControl, Entry, Paths, delegation, systemd};
 use crate::error::{Error, Kind, Result};
 use crate::host::{self, Layout};
 use crate::plan::mounts::Source;
 use crate::plan::scope::{Manager, Scope};
 use crate::plan::{Plan, nodev};
-use crate::store::CgroupDriver;
+
+/// For whom a place is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Who is to make the cgroup.
+    pub driver: CgroupDriver,
+    /// Whether the caller is a user, perhaps as root of a namespace of their own.
+    pub is_user: bool,
+}
 
 /// A place for a container's cgroup, or none.
 #[derive(Debug)]
-pub(super) struct Location {
+pub struct Location {
     /// Where.
-    pub(super) paths: Paths,
+    pub paths: Paths,
     /// How init comes into it.
-    pub(super) entry: Entry,
+    pub entry: Entry,
     /// Who makes it in the end: later verbs need not know what was asked for.
-    pub(super) driver: CgroupDriver,
+    pub driver: CgroupDriver,
     /// Why there is none.
     reason: String,
 }
@@ -51,7 +61,7 @@ impl Location {
 
     /// Refuses what a container without a cgroup can't have; with one there is nothing to say.
     /// Where its mounts have to hold it to its device rules, `plan` is changed so that they do.
-    pub(super) fn hold(&self, plan: &mut Plan, resources: &Resources) -> Result<DeviceControl> {
+    pub fn hold(&self, plan: &mut Plan, resources: &Resources) -> Result<DeviceControl> {
         if self.entry != Entry::None {
             return Ok(DeviceControl::Program);
         }
@@ -100,48 +110,47 @@ fn refuse_bound_devices(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The place for the container that `args` is about; `wanted` is its `linux.cgroupsPath`. Takes the v1 hierarchies that
-/// the caller may make nothing on out of `layout`.
-pub(super) fn locate(
-    args: &CreateArgs,
-    wanted: Option<&str>,
-    layout: &mut Layout,
-) -> Result<Location> {
-    let id = args.id.as_str();
+/// The place for a container; `wanted` is its `linux.cgroupsPath`. Takes the v1 hierarchies that the caller may make
+/// nothing on out of `layout`.
+pub fn locate(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
+    let Asker {
+        id,
+        driver,
+        is_user,
+    } = asker;
     let wanted = wanted.filter(|path| !path.is_empty());
-    match (args.driver, args.rootless) {
+    match (driver, is_user) {
         (CgroupDriver::Disabled, _) => {
             let reason = "--cgroup-manager disabled asks for none".to_owned();
             Ok(Location::none(id, reason))
         }
         (CgroupDriver::Cgroupfs, false) => {
             let paths = Paths::plan(wanted, id, layout, Path::new(""))?;
-            Ok(Location::at(paths, Entry::Cloned, args.driver))
+            Ok(Location::at(paths, Entry::Cloned, driver))
         }
-        (CgroupDriver::Cgroupfs, true) => users(args, wanted, layout),
-        (CgroupDriver::Systemd, _) => scope(args, wanted, layout),
+        (CgroupDriver::Cgroupfs, true) => users(asker, wanted, layout),
+        (CgroupDriver::Systemd, _) => scope(asker, wanted, layout),
     }
 }
 
-fn scope(args: &CreateArgs, wanted: Option<&str>, layout: &Layout) -> Result<Location> {
-    let id = args.id.as_str();
-    let manager = if args.rootless {
+fn scope(asker: Asker<'_>, wanted: Option<&str>, layout: &Layout) -> Result<Location> {
+    let manager = if asker.is_user {
         Manager::User(users_bus()?)
     } else {
         Manager::System
     };
-    let scope = Scope::plan(wanted, id, manager)?;
+    let scope = Scope::plan(wanted, asker.id, manager)?;
     let root = systemd::root(&scope.manager)?;
-    let paths = Paths::in_scope(scope, &root, id, layout);
-    let entry = match args.rootless {
+    let paths = Paths::in_scope(scope, &root, asker.id, layout);
+    let entry = match asker.is_user {
         true => entry(&paths)?,
         false => Entry::Cloned,
     };
-    Ok(Location::at(paths, entry, args.driver))
+    Ok(Location::at(paths, entry, asker.driver))
 }
 
 /// How a child of this process, which may be any user's, can come into the cgroup at `paths`.
-pub(super) fn entry(paths: &Paths) -> Result<Entry> {
+pub fn entry(paths: &Paths) -> Result<Entry> {
     let own = host::own_membership(&Procfs::open()?)?;
     let own = own.unified().unwrap_or(Path::new(""));
     Ok(match delegation::may_enter(&paths.unified, own) {
@@ -151,8 +160,8 @@ pub(super) fn entry(paths: &Paths) -> Result<Entry> {
 }
 
 /// A user's: beside the caller's own cgroup, as runc has it, or below that; where neither is delegated to the user, none.
-fn users(args: &CreateArgs, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
-    let id = args.id.as_str();
+fn users(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
+    let id = asker.id;
     let own = host::own_membership(&Procfs::open()?)?;
     let own = own.unified().unwrap_or(Path::new("/"));
     let is_absolute = wanted.is_some_and(|path| path.starts_with('/'));
@@ -171,7 +180,7 @@ fn users(args: &CreateArgs, wanted: Option<&str>, layout: &mut Layout) -> Result
             let mut places = paths.v1.iter().map(delegation::may_make);
             layout.v1.retain(|_| places.next().unwrap_or(false));
             let paths = Paths::plan(wanted, id, layout, base)?;
-            return Ok(Location::at(paths, Entry::Cloned, args.driver));
+            return Ok(Location::at(paths, Entry::Cloned, asker.driver));
         }
     }
     let reason = format!(
