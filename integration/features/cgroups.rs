@@ -260,6 +260,7 @@ fn exec_into_a_cgroup_that_was_killed_once() {
         let c = up(t, &json!({}));
         let own = unified().unwrap().dir(&t.cgroup_of(&c.id));
         let below = killed(&own, "below");
+        t.delegate(&below);
         fs::write(below.join("cgroup.procs"), c.pid().to_string()).unwrap();
         c.exec("print in").ok();
         c.end();

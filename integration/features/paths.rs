@@ -116,10 +116,11 @@ fn many_masked_directories_need_few_descriptors() {
 #[test]
 fn readonly_paths_refuse_writes() {
     trial(|t| {
-        let c = admin(t.container().file("/data/dir/file", "kept\n", 0o666).file("/data/alone", "kept\n", 0o666))
+        let c = t.container().file("/data/dir/file", "kept\n", 0o666).file("/data/alone", "kept\n", 0o666)
+            .capabilities(&["CAP_DAC_OVERRIDE", "CAP_NET_ADMIN"])
             .writable()
             .with("/linux/readonlyPaths", json!(["/data/dir", "/data/alone", "/proc/sys", "/proc/sysrq-trigger"]))
-            .probe("write /data/dir/file x + create /data/dir/new + open /data/alone w + open /proc/sys/kernel/core_pattern w + read /data/dir/file")
+            .probe("write /data/dir/file x + create /data/dir/new + open /data/alone w + open /proc/sys/net/ipv4/ip_forward w + read /data/dir/file")
             .done();
         let out = c.run().ok();
         assert_eq!(out.seen("write")["errno"], "EROFS");

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -229,7 +229,14 @@ impl Trial {
     /// Makes it the user's, if there is one.
     pub fn give(&self, path: &Path) {
         if self.user.get().is_some() {
-            chown(path, Some(UID), Some(UID)).expect("give it to the user");
+            lchown(path, Some(UID), Some(UID)).expect("give it to the user");
+        }
+    }
+
+    /// Makes the v2 cgroup at `dir` the user's, if there is one.
+    pub fn delegate(&self, dir: &Path) {
+        if self.user.get().is_some() {
+            user::delegate(dir);
         }
     }
 

@@ -84,14 +84,7 @@ impl User {
             Delegation::Around => &made[..],
         };
         for dir in given {
-            for file in [
-                "",
-                "cgroup.procs",
-                "cgroup.threads",
-                "cgroup.subtree_control",
-            ] {
-                chown(dir.join(file), Some(UID), Some(UID)).expect("delegate the cgroup");
-            }
+            delegate(dir);
         }
         Self { cgroup, ids, made }
     }
@@ -112,6 +105,18 @@ impl User {
             .arg(&self.ids)
             .arg(UID.to_string())
             .arg(program)
+    }
+}
+
+/// Gives the cgroup at `dir` to the user (cgroups(7), "Delegating a hierarchy").
+pub(crate) fn delegate(dir: &Path) {
+    for file in [
+        "",
+        "cgroup.procs",
+        "cgroup.threads",
+        "cgroup.subtree_control",
+    ] {
+        chown(dir.join(file), Some(UID), Some(UID)).expect("delegate the cgroup");
     }
 }
 

@@ -6,13 +6,18 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use corten_integration::{Container, Draft, Driver, Hierarchy, Mounts, Trial, hierarchies, trial};
+use corten_integration::{
+    Container, Draft, Driver, Hierarchy, Mounts, Trial, hierarchies, is_everyones, trial,
+};
 use serde_json::{Value, json};
 
 use super::{running, up, with};
 
-/// cgroup v2 inside the container, under the host's own name for it.
+/// cgroup v2 inside the container, under the host's own name for it; a user's container has nothing beside it.
 pub(super) fn inside() -> &'static str {
+    if is_everyones() {
+        return "/sys/fs/cgroup";
+    }
     let mount = unified().mount.to_str().unwrap();
     assert!(mount.starts_with("/sys/fs/cgroup"), "{mount}");
     mount
@@ -117,6 +122,7 @@ fn a_parent_with_processes_is_explained() {
         };
         let busy = unified().dir(&format!("{}/busy", t.cgroup_parent()));
         fs::create_dir_all(&busy).unwrap();
+        t.delegate(&busy);
         let mut stranger = t.host_probe().arg("cat").stdin_file(Stdio::piped()).spawn();
         fs::write(busy.join("cgroup.procs"), stranger.child.id().to_string()).unwrap();
         let path = format!("{}/busy/inner", t.cgroup_parent());
@@ -153,6 +159,7 @@ fn a_cgroup_that_takes_no_processes_is_explained() {
         let domain = unified().dir(&format!("{}/domain", t.cgroup_parent()));
         fs::create_dir_all(domain.join("threads")).unwrap();
         fs::write(domain.join("threads/cgroup.type"), "threaded").unwrap();
+        t.delegate(&domain);
         let path = format!("{}/domain/inner", t.cgroup_parent());
         let c = t
             .container()
@@ -181,6 +188,7 @@ fn an_empty_cgroup_that_is_there_is_taken() {
         for hierarchy in hierarchies() {
             fs::create_dir_all(hierarchy.dir(&path)).unwrap();
         }
+        t.delegate(&unified().dir(&path));
         let c = running(draft.with("/linux/cgroupsPath", json!(path)));
         let procs = fs::read_to_string(unified().dir(&path).join("cgroup.procs")).unwrap();
         assert!(
