@@ -12,7 +12,7 @@
 //!           ├ parent ───────┬──────── store
 //!           │             child       (parent knows only child's two entry points)
 //!           ├ check
-//!           ├ cgroup · rdt  hooks     protocol   limits · source
+//!           ├ cgroup · rdt  hooks     protocol   clocks · limits · source
 //!           ├ plan
 //!           ├ bundle · host
 //!           ├ seccomp
@@ -26,6 +26,7 @@ pub mod cgroup;
 pub mod check;
 pub mod child;
 pub mod cli;
+pub mod clocks;
 pub mod command;
 pub mod error;
 pub mod hooks;

@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bundle", &["error", "seccomp"]),
     ("protocol", &["error"]),
     ("plan", &["bundle", "error", "host", "seccomp", "sort"]),
+    ("clocks", &["error", "plan"]),
     ("limits", &["bundle", "error", "plan"]),
     ("source", &["error", "plan"]),
     ("hooks", &["bundle", "error", "plan"]),
@@ -30,12 +31,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["cgroup", "error", "rdt", "sort"]),
     (
         "child",
-        &["error", "hooks", "limits", "plan", "protocol", "source"],
+        &[
+            "clocks", "error", "hooks", "limits", "plan", "protocol", "source",
+        ],
     ),
     (
         "parent",
         &[
-            "bundle", "child", "error", "hooks", "limits", "plan", "protocol", "seccomp", "source",
+            "bundle", "child", "clocks", "error", "hooks", "limits", "plan", "protocol", "seccomp",
+            "source",
         ],
     ),
     ("cli", &["error", "store"]),

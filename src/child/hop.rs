@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The way into namespaces that can't be had in one clone: where a user namespace is joined while others are new, which must
-//! belong to it, and where a PID namespace is joined by a runtime that could not return to its own. A first process joins
+//! belong to it, where a PID namespace is joined by a runtime that could not return to its own, and where a user makes a
+//! time namespace, which takes the rights of the container's user namespace. A first process joins or makes
 //! them and clones the one that is meant, as its own sibling, from there. It holds nothing else and ends at once.
 
 use std::os::fd::AsFd;

@@ -15,9 +15,11 @@ use super::exec::{self, Gate};
 use super::masks::Masks;
 use super::paths::RootFd;
 use super::{credentials, devices, filter, hop, kernel, mounts, rootfs, scheduling, terminal};
+use crate::clocks;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
 use crate::limits;
+use crate::plan::namespaces::Way;
 use crate::plan::{Keyring, Plan};
 use crate::protocol::{ChildEnd, Handover, Progress, Step, ToChild, ToParent, out_of_order};
 use crate::source;
@@ -90,9 +92,14 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
         handover,
     } = setup;
     let channel = &*reply.insert(channel);
-    if !hop.is_empty() {
+    if plan.namespaces.way == Way::Hop {
         join(plan, hop)?;
-        hop::step_aside(plan.namespaces.create.without(Kinds::TIME), channel)?;
+        if plan.namespaces.hop_makes_time() {
+            clocks::make(&plan.namespaces)?;
+        }
+        let made = plan.namespaces.made_before_hop();
+        let create = plan.namespaces.create.without(Kinds::TIME).without(made);
+        hop::step_aside(create, channel)?;
     }
 
     progress.begin(Step::Wait);

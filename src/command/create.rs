@@ -149,7 +149,7 @@ fn try_make(
         resources.annotate(&bundle.spec.annotations)?;
     }
     let filter = filter::compiled(store, &bundle.spec)?;
-    let caller = match linux.is_some_and(namespaces::joins_pids) {
+    let caller = match linux.is_some_and(namespaces::depends_on_caller) {
         true if !process::is_administrator()? => Caller::Plain,
         true if host::in_user_namespace()? => Caller::Confined,
         _ => Caller::Host,

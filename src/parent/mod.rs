@@ -101,7 +101,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
     let entered = namespaces::enter(plan, joins)?;
     let create = match plan.namespaces.way {
         Way::Direct => entered.to_clone,
-        Way::Hop => process::Namespaces::empty(),
+        Way::Hop => plan.namespaces.made_before_hop(),
     };
     let cloned = process::clone(create, resources.cgroup, ChildOf::Caller)
         .map_err(explain)

@@ -9,6 +9,7 @@ use corten_sys::fs::{self, Mode, OFlags, Procfs};
 use corten_sys::process::{self, Namespaces as Kinds};
 use corten_sys::{Errno, socket};
 
+use crate::clocks;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::join::{JoinPlan, Pids};
@@ -103,8 +104,10 @@ pub fn enter(plan: &Plan, opened: Vec<Opened>) -> Result<Entered> {
     };
     entered.hop.splice(place..place, pids);
     if entered.to_clone.contains(Kinds::TIME) {
-        entered.back.0.push((Kinds::TIME, own("ns/time")?));
-        new_time(plan)?;
+        if !plan.namespaces.hop_makes_time() {
+            entered.back.0.push((Kinds::TIME, own("ns/time")?));
+            clocks::make(&plan.namespaces)?;
+        }
         // CLONE_NEWTIME in clone3 would fix the offsets before they could be written.
         entered.to_clone = entered.to_clone.without(Kinds::TIME);
     }
@@ -133,25 +136,6 @@ fn pointer(plan: &Plan, kind: Kinds) -> String {
 pub(super) fn own(name: &str) -> Result<OwnedFd> {
     let path = Path::new("/proc/self").join(name);
     Ok(fs::open(fs::CWD, &path, OFlags::RDONLY, Mode::empty())?)
-}
-
-fn new_time(plan: &Plan) -> Result<()> {
-    process::unshare(Kinds::TIME)
-        .context("make a time namespace")
-        .at(|| "/linux/namespaces".to_owned())
-        .remedy("it takes CAP_SYS_ADMIN on the host")?;
-    let offsets = &plan.namespaces.offsets;
-    if offsets.is_empty() {
-        return Ok(());
-    }
-    let lines = offsets
-        .iter()
-        .map(|(clock, secs, nanos)| format!("{clock} {secs} {nanos}\n"));
-    let text: String = lines.collect();
-    let file = Procfs::open()?.own_file("timens_offsets", OFlags::WRONLY)?;
-    fs::write_once(file.as_fd(), text.as_bytes())
-        .context("set clock offsets")
-        .at(|| "/linux/timeOffsets".to_owned())
 }
 
 /// The pidfd and pid of the init that a first process has cloned; `None` if that process died.

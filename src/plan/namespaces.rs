@@ -46,7 +46,9 @@ pub enum Way {
     Direct,
     /// A user namespace is joined and others are new: they must belong to it, so a first process joins it and clones
     /// init, as its sibling, from there. Also where a PID namespace is joined by a runtime that is in a user namespace
-    /// itself: it could not return to its own, which is its host's.
+    /// itself: it could not return to its own, which is its host's. And where a user makes a time namespace, which takes
+    /// the rights over the container's user namespace, and whose clocks are fixed once init is in it: then the first
+    /// process is the first one in a new user namespace.
     Hop,
 }
 
@@ -98,6 +100,19 @@ impl Namespaces {
     /// Whether a namespace of `kind` is joined by path.
     pub fn joins(&self, kind: Kinds) -> bool {
         self.join.iter().any(|join| join.kind == kind)
+    }
+
+    /// Whether it is the first process that makes the time namespace, and not the runtime.
+    pub fn hop_makes_time(&self) -> bool {
+        self.create.contains(Kinds::TIME) && self.caller == Caller::Plain && self.has_user()
+    }
+
+    /// What that process is in when it clones init.
+    pub fn made_before_hop(&self) -> Kinds {
+        match self.maps {
+            Some(_) if self.hop_makes_time() => Kinds::USER,
+            _ => Kinds::empty(),
+        }
     }
 
     /// Whether the container has a user namespace of its own, or one that is joined.
@@ -161,7 +176,7 @@ pub fn plan(linux: &Linux, caller: Caller) -> Result<Namespaces> {
         gids: linux.gid_mappings.iter().map(id_map).collect(),
     });
     let offsets = linux.time_offsets.iter();
-    Ok(Namespaces {
+    let mut namespaces = Namespaces {
         create,
         join,
         own_cgroup,
@@ -170,20 +185,25 @@ pub fn plan(linux: &Linux, caller: Caller) -> Result<Namespaces> {
             .map(|(clock, offset)| (clock.clone(), offset.secs, offset.nanosecs))
             .collect(),
         caller,
-        way: if joins_user || (joins_pids && caller != Caller::Host) {
-            Way::Hop
-        } else {
-            Way::Direct
-        },
-    })
+        way: Way::Direct,
+    };
+    let joins_others = joins_pids && caller != Caller::Host;
+    if joins_user || joins_others || namespaces.hop_makes_time() {
+        namespaces.way = Way::Hop;
+    }
+    Ok(namespaces)
 }
 
-/// Whether a PID namespace is joined by path.
-pub fn joins_pids(linux: &Linux) -> bool {
+/// Whether the way depends on where the runtime is: a PID namespace is joined by path, or a time namespace is made.
+pub fn depends_on_caller(linux: &Linux) -> bool {
     let mut all = linux.namespaces.iter();
     all.any(|one| {
-        one.typ == LinuxNamespaceType::Pid
-            && one.path.as_deref().is_some_and(|path| !path.is_empty())
+        let is_joined = one.path.as_deref().is_some_and(|path| !path.is_empty());
+        match one.typ {
+            LinuxNamespaceType::Pid => is_joined,
+            LinuxNamespaceType::Time => !is_joined,
+            _ => false,
+        }
     })
 }
 
