@@ -6,9 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use corten_integration::{
-    Container, Draft, Outcome, Trial, is_everyones, plant, probe, trial,
-};
+use corten_integration::{Container, Draft, Outcome, Trial, is_everyones, plant, probe, trial};
 use serde_json::{Value, json};
 
 /// The default document without what is worth a note: ambient capabilities that are not inheritable.

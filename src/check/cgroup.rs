@@ -19,7 +19,7 @@ use crate::plan::scope::Scope;
 pub(super) fn needed(asked: &Asked<'_>, report: &mut Report) {
     if let Some(Err(error)) = asked
         .place
-        .map(|place| place.hold(asked.plan, asked.resources))
+        .map(|place| place.hold(&mut asked.plan.clone(), asked.resources))
     {
         report.fail(&error);
     }
