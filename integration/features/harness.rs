@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 
-use corten_integration::{Trial, series, trial};
+use corten_integration::{Trial, exceptions, series, trial};
+
+use crate::broken;
 
 /// What the census says of a test that leaves something behind.
 fn complaint(test: impl FnOnce(&Trial)) -> String {
@@ -59,5 +62,41 @@ fn exceptions_know_a_version_by_its_first_line() {
         ("", None),
     ] {
         assert_eq!(series(said).as_deref(), wanted, "{said}");
+    }
+}
+
+/// Nobody would ever look at a row for a test that is gone, or for a runtime under a name that none has.
+#[test]
+fn every_exception_can_be_met() {
+    let listed = Command::new(std::env::current_exe().unwrap())
+        .args(["--list", "--format=terse"])
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let tests = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"));
+    let names: Vec<String> = tests.map(str::to_owned).chain(broken::names()).collect();
+    assert!(names.len() > 400, "{listed}");
+    for (test, runtime) in exceptions() {
+        let is_met = match test.strip_suffix('*') {
+            Some(start) => names.iter().any(|name| name.starts_with(start)),
+            None => names.iter().any(|name| name == test),
+        };
+        assert!(is_met, "no test {test}");
+        let (runtime, how) = runtime.split_once('+').unwrap_or((runtime, "file"));
+        assert!(
+            ["file", "systemd", "rootless"].contains(&how),
+            "{test}: +{how}"
+        );
+        let (name, version) = runtime.split_once('-').unwrap_or((runtime, "0.0"));
+        assert!(["corten", "crun", "runc"].contains(&name), "{test}: {name}");
+        let said = format!("{name} version {version}");
+        assert_eq!(series(&said).as_deref(), Some(version), "{test}: {runtime}");
+    }
+    let rows = exceptions().map(|(test, runtime)| format!("{test} | {runtime} |"));
+    let rows: Vec<String> = rows.collect();
+    for pair in rows.windows(2) {
+        assert!(pair[0] < pair[1], "sorted, and each once: {pair:?}");
     }
 }

@@ -351,7 +351,10 @@ fn flags_apply_to_binds() {
             .args(&["/data/program"])
             .done();
         let error = c.run().fails();
-        assert!(t.says(&error, "permission denied"), "{error}");
+        assert!(
+            error.contains("permission denied") || !t.is_corten(),
+            "{error}"
+        );
     });
 }
 

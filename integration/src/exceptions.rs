@@ -26,6 +26,11 @@ pub fn expected(test: &str, runtime: &str) -> Option<(Expected, &'static str)> {
         .map(|row| (outcome(row[2]), row[3]))
 }
 
+/// The tests of all rows, each with whom the row is for, in the order of the file.
+pub fn exceptions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    rows().map(|[test, runtime, ..]| (test, runtime))
+}
+
 fn rows() -> impl Iterator<Item = [&'static str; 4]> {
     let lines = ROWS
         .lines()

@@ -50,7 +50,7 @@ pub use console::{Console, Terminal};
 pub use container::Container;
 pub use draft::{Draft, set};
 pub use driver::Driver;
-pub use exceptions::{Expected, expected};
+pub use exceptions::{Expected, exceptions, expected};
 pub use kernel::kernel_is_since;
 pub use programs::plant;
 pub use runtime::{Runtime, probe, series};

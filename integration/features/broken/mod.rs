@@ -274,6 +274,11 @@ fn agree(name: &str, message: &str, refused: &[(String, String)]) {
     );
 }
 
+/// The names of all cases, as exceptions have them.
+pub fn names() -> impl Iterator<Item = String> {
+    cases().map(|(name, _)| format!("broken::{name}"))
+}
+
 /// Runs one case; what corten says of it, if it is corten.
 fn refuse((name, flaw): &Case) -> Option<String> {
     let mut said = None;
