@@ -57,11 +57,13 @@ pub struct RawMode<'fd> {
 }
 
 impl<'fd> RawMode<'fd> {
-    /// Passes every byte through, uninterpreted, until dropped.
+    /// Passes every byte that is typed through, uninterpreted, until dropped. Output is translated as before: of the two
+    /// terminals on the way this is the one that returns the carriage (see `clear_newline_translation`).
     pub fn enter(fd: BorrowedFd<'fd>) -> Result<Self> {
         let before = attributes(fd)?;
         let mut raw = before.clone();
         raw.make_raw();
+        raw.output_modes = before.output_modes;
         set_attributes(fd, &raw)?;
         Ok(Self { fd, before })
     }
