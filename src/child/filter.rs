@@ -3,14 +3,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use corten_sys::Errno;
 use corten_sys::seccomp::{self, Flags};
+use corten_sys::{Errno, process, socket};
 
-use super::{credentials, exec};
-use crate::error::{Error, Kind, Result};
+use super::{carrier, credentials, exec};
+use crate::error::{Context, Error, Kind, Result};
 use crate::plan::filter::{Filter, Moment};
 use crate::plan::process::Process;
-use crate::protocol::{ChildEnd, Handover, ToChild, ToParent, out_of_order};
+use crate::protocol::{ChildEnd, Handover, HandoverWay, ToChild, ToParent, out_of_order};
 
 /// Whether the filter is loaded before the runtime is told that all is set up.
 pub fn is_early(filter: Option<&Filter>, process: &Process) -> bool {
@@ -67,7 +67,19 @@ fn load_watched(filter: &Filter, channel: &ChildEnd, handover: Option<&Handover>
         )
     };
     let handover = handover.ok_or_else(nobody)?;
+    let carrier = match handover.way {
+        HandoverWay::Taken => None,
+        HandoverWay::Shown => {
+            process::allow_tracing()?;
+            None
+        }
+        HandoverWay::Carried => Some(carrier::start(channel, handover)?),
+    };
     channel.send(&ToParent::Watch)?;
+    if let Some(carrier) = carrier {
+        socket::send_with(channel.as_fd(), b"carrier", carrier.as_fd())
+            .context("send the carrier's pidfd")?;
+    }
     let Some(listener) = load(filter, filter.flags | Flags::NEW_LISTENER)? else {
         return Err(Error::new(
             Kind::System,

@@ -2,6 +2,7 @@
 //! The container's side: from the clone to execve. Nothing here returns to the runtime's own code: a child ends by
 //! execve or by `exit_now`, after it has said why.
 
+mod carrier;
 mod cgroup_mount;
 mod copy_up;
 mod credentials;

@@ -31,7 +31,9 @@ use crate::plan::join::JoinPlan;
 use crate::plan::namespaces::{IdMaps, Way};
 use crate::plan::process::Process;
 use crate::plan::{Plan, State};
-use crate::protocol::{self, Handover, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order};
+use crate::protocol::{
+    self, Handover, HandoverWay, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order,
+};
 use net_devices::{Moved, Target};
 use sources::Opener;
 
@@ -96,7 +98,11 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
 
     signal::reset_ignored()?;
     let progress = Progress::new()?;
-    let handover = handover(plan.filter.as_ref())?;
+    let way = match plan.owns_pids() {
+        true => HandoverWay::Shown,
+        false => HandoverWay::Carried,
+    };
+    let handover = handover(plan.filter.as_ref(), way)?;
     let (channel, childs_end) = protocol::pair()?;
     let entered = namespaces::enter(plan, joins)?;
     let create = match plan.namespaces.way {
@@ -187,7 +193,7 @@ pub fn join(
     process::forbid_tracing()?;
     signal::reset_ignored()?;
     let progress = Progress::new()?;
-    let handover = handover(plan.filter.as_ref())?;
+    let handover = handover(plan.filter.as_ref(), HandoverWay::Carried)?;
     let (channel, childs_end) = protocol::pair()?;
     if let Some(cpus) = &plan.process.affinity.initial {
         // The clone is born in the container's cgroup: what it does before that, this process does.
@@ -253,10 +259,16 @@ fn explain_oom_score(written: corten_sys::Result<()>, wanted: &Process) -> Resul
         .remedy("lowering it needs CAP_SYS_RESOURCE; leave the field out or raise the value")
 }
 
-/// The page on which the process says the number of its listener.
-fn handover(filter: Option<&Filter>) -> Result<Option<Handover>> {
-    let listens = filter.is_some_and(|filter| filter.listener.is_some());
-    listens.then(Handover::new).transpose()
+/// The page on which the process says the number of its listener; `users` is the way of a runtime without privileges.
+fn handover(filter: Option<&Filter>, users: HandoverWay) -> Result<Option<Handover>> {
+    if filter.is_none_or(|filter| filter.listener.is_none()) {
+        return Ok(None);
+    }
+    let way = match process::is_administrator()? {
+        true => HandoverWay::Taken,
+        false => users,
+    };
+    Handover::new(way).map(Some)
 }
 
 impl Init {

@@ -140,17 +140,22 @@ pub(super) fn own(name: &str) -> Result<OwnedFd> {
 
 /// The pidfd and pid of the init that a first process has cloned; `None` if that process died.
 pub fn receive_init(channel: &ParentEnd) -> Result<Option<(i32, OwnedFd)>> {
-    let message = socket::receive(channel.as_fd(), 1 << 16).context("receive init's pidfd")?;
-    let Some(pidfd) = message.fd else {
-        return match message.bytes.as_slice() {
-            [] => Ok(None),
-            bytes => match protocol::decode(bytes)? {
-                ToParent::Failed { error, .. } => Err(error),
-                other => Err(out_of_order(&other, "init's pidfd")),
-            },
-        };
-    };
-    Ok(Some((pid_of(&pidfd)?, pidfd)))
+    let pidfd = receive_descriptor(channel, "init's pidfd")?;
+    pidfd.map(|pidfd| Ok((pid_of(&pidfd)?, pidfd))).transpose()
+}
+
+/// The descriptor that the child sends; `None` if it died.
+pub fn receive_descriptor(channel: &ParentEnd, what: &str) -> Result<Option<OwnedFd>> {
+    let message =
+        socket::receive(channel.as_fd(), 1 << 16).with_context(|| format!("receive {what}"))?;
+    match (message.fd, message.bytes.as_slice()) {
+        (Some(fd), _) => Ok(Some(fd)),
+        (None, []) => Ok(None),
+        (None, bytes) => match protocol::decode(bytes)? {
+            ToParent::Failed { error, .. } => Err(error),
+            other => Err(out_of_order(&other, what)),
+        },
+    }
 }
 
 /// The number of the process behind `pidfd` in this PID namespace (proc(5), fdinfo).

@@ -5,12 +5,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use corten_sys::{pidfd, signal, socket};
+use corten_sys::{pidfd, process, signal, socket};
 use serde::Serialize;
 
+use super::namespaces::receive_descriptor;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::State;
-use crate::protocol::{Handover, ParentEnd, Progress, Step};
+use crate::protocol::{Handover, HandoverWay, ParentEnd, Progress, Step};
 use crate::seccomp::model::Listener;
 
 /// How long the process may take from saying that it loads the filter to having it.
@@ -70,6 +71,54 @@ pub fn fetch(
     process: BorrowedFd<'_>,
     channel: &ParentEnd,
 ) -> Result<Option<OwnedFd>> {
+    match handover.way {
+        HandoverWay::Taken | HandoverWay::Shown => take(handover, process, channel),
+        HandoverWay::Carried => receive(handover, process, channel),
+    }
+}
+
+/// A child beside the process, which sends the listener.
+struct Carrier(OwnedFd);
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        // Both fail only where it has ended and been reaped already.
+        let _ = signal::send(self.0.as_fd(), 9);
+        let _ = process::reap(self.0.as_fd(), process::Wait::Block);
+    }
+}
+
+fn receive(
+    handover: &Handover,
+    process: BorrowedFd<'_>,
+    channel: &ParentEnd,
+) -> Result<Option<OwnedFd>> {
+    let carrier = receive_descriptor(channel, "the pidfd of the listener's carrier")?;
+    let Some(carrier) = carrier.map(Carrier) else {
+        return Ok(None);
+    };
+    // It keeps the connection open: the end of the process is not that of the connection.
+    let said = signal::wait_readable(&[channel.as_fd(), process], Some(PATIENCE))?;
+    let listener = match said {
+        Some(0) => receive_descriptor(channel, "the seccomp listener")?,
+        Some(_) => None,
+        None => return Err(too_late()),
+    };
+    drop(carrier);
+    handover.taken();
+    Ok(listener)
+}
+
+fn too_late() -> Error {
+    let text = "waited ten seconds in vain for the seccomp filter to be loaded";
+    Error::new(Kind::System, text)
+}
+
+fn take(
+    handover: &Handover,
+    process: BorrowedFd<'_>,
+    channel: &ParentEnd,
+) -> Result<Option<OwnedFd>> {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(number) = handover.number() {
@@ -82,8 +131,7 @@ pub fn fetch(
             return Ok(None);
         }
         if Instant::now() > end {
-            let text = "waited ten seconds in vain for the seccomp filter to be loaded";
-            return Err(Error::new(Kind::System, text));
+            return Err(too_late());
         }
     }
 }

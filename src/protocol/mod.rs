@@ -60,7 +60,8 @@ pub enum ToChild {
 pub enum ToParent {
     /// Namespaces and mounts are there, pivot_root is still to come.
     RunHooks,
-    /// A filter that asks an agent is loaded next: look for its listener where [`Handover`] says.
+    /// A filter that asks an agent is loaded next: look for its listener where [`Handover`] says. Where that one is to be
+    /// carried, a pidfd of its carrier follows, and then, from that, the listener.
     Watch,
     /// All is set up; only the user's program is missing.
     Ready,
@@ -179,27 +180,45 @@ impl Progress {
 /// The number of the listener's descriptor in the child, which says it without a call: the filter that was just loaded
 /// may leave every call to an agent that the parent has yet to tell.
 #[derive(Debug)]
-pub struct Handover(SharedNumber);
+pub struct Handover {
+    number: SharedNumber,
+    /// How the parent comes by the descriptor.
+    pub way: HandoverWay,
+}
+
+/// How the parent comes by the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandoverWay {
+    /// It takes a copy, with the right to trace any process.
+    Taken,
+    /// It takes a copy as the owner of the child's user namespace; the child lets that be, which it had lost with its ids.
+    /// Nobody else can name the first process of a new PID namespace.
+    Shown,
+    /// A second child, which has the same descriptors and no filter, sends it: the first one is among the processes of a
+    /// container, and lets nobody look into it.
+    Carried,
+}
 
 impl Handover {
     /// Shared with the next clone.
-    pub fn new() -> Result<Self> {
-        Ok(Self(SharedNumber::new()?))
+    pub fn new(way: HandoverWay) -> Result<Self> {
+        let number = SharedNumber::new()?;
+        Ok(Self { number, way })
     }
 
     /// The child has `listener`. A listener is never one of the standard three: those are open.
     pub fn publish(&self, listener: BorrowedFd<'_>) {
-        self.0.set(listener.as_raw_fd().unsigned_abs());
+        self.number.set(listener.as_raw_fd().unsigned_abs());
     }
 
     /// The parent has a copy: the child may close its own.
     pub fn taken(&self) {
-        self.0.set(0);
+        self.number.set(0);
     }
 
     /// The number, once the child has said it and until the parent has taken it.
     pub fn number(&self) -> Option<RawFd> {
-        let number = RawFd::try_from(self.0.get()).ok();
+        let number = RawFd::try_from(self.number.get()).ok();
         number.filter(|&number| number != 0)
     }
 }

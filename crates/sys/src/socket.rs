@@ -3,7 +3,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -140,6 +140,18 @@ pub fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Re
             .call("sendto", || format!("{} bytes", rest.len()))?;
     }
     Ok(())
+}
+
+/// The same with the descriptor that has this `number`, whoever owns it; EBADF where none has.
+pub fn send_with_number(socket: BorrowedFd<'_>, bytes: &[u8], number: RawFd) -> Result<()> {
+    // The kernel takes -1 for none, and rustix refuses it.
+    let Ok(1..) = u32::try_from(number) else {
+        return Err(Error::new("sendmsg", number.to_string(), Errno::BADF));
+    };
+    // SAFETY: it is not -1, and is used in this one call alone, which looks it up and answers EBADF where it is not open;
+    // nothing is closed by a borrow.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    send_with(socket, bytes, fd)
 }
 
 /// One message: its bytes (none at the end of the connection) and the descriptor that came with it.

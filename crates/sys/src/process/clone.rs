@@ -72,18 +72,29 @@ pub fn clone(
     cgroup: Option<BorrowedFd<'_>>,
     child_of: ChildOf,
 ) -> Result<Cloned> {
-    let describe = || format!("{:#x}", namespaces.bits());
-    expect_one_thread()?;
-    let mut pidfd: RawFd = -1;
-    let mut flags = namespaces.bits() | libc::CLONE_PIDFD as u64;
+    let mut flags = namespaces.bits();
     if cgroup.is_some() {
         flags |= CLONE_INTO_CGROUP;
     }
-    if child_of == ChildOf::CallersParent {
-        flags |= libc::CLONE_PARENT as u64;
-    }
+    clone_with(flags, cgroup, child_of)
+}
+
+/// Clones a sibling (CLONE_PARENT) that has the descriptors of this process and not copies of them (CLONE_FILES): what one
+/// opens or closes, the other has opened or closed. It must do neither to what this process owns.
+pub fn clone_with_descriptors() -> Result<Cloned> {
+    clone_with(libc::CLONE_FILES as u64, None, ChildOf::CallersParent)
+}
+
+fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child_of: ChildOf) -> Result<Cloned> {
+    let describe = || format!("{flags:#x}");
+    expect_one_thread()?;
+    let mut pidfd: RawFd = -1;
+    let parent = match child_of {
+        ChildOf::Caller => 0,
+        ChildOf::CallersParent => libc::CLONE_PARENT as u64,
+    };
     let args = libc::clone_args {
-        flags,
+        flags: flags | parent | libc::CLONE_PIDFD as u64,
         pidfd: (&raw mut pidfd).addr() as u64,
         child_tid: 0,
         parent_tid: 0,

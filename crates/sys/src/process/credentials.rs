@@ -13,6 +13,12 @@ pub fn forbid_tracing() -> Result<()> {
         .call("prctl", || "PR_SET_DUMPABLE 0".to_owned())
 }
 
+/// Lets those trace it who have the right to, which a change of ids takes away until execve (PR_SET_DUMPABLE 1).
+pub fn allow_tracing() -> Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .call("prctl", || "PR_SET_DUMPABLE 1".to_owned())
+}
+
 /// Sets the supplementary groups.
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     let groups: Vec<_> = groups
