@@ -769,3 +769,65 @@ fn only_a_volume_of_the_host_s_root_reaches_the_host() {
         }
     });
 }
+
+/// What has just been made is not looked up again, until something may be over it: by its own path, by a link, by a mount
+/// above it, or by so many mounts that the runtime lets its descriptors go.
+#[test]
+fn a_mount_goes_into_what_is_there_by_then() {
+    trial(|t| {
+        let over = t.directory("over");
+        fs::write(over.join("file"), "the host's\n").unwrap();
+        fs::create_dir_all(over.join("deep")).unwrap();
+        fs::create_dir_all(over.join("below")).unwrap();
+        let draft = t.container().writable();
+        for name in ["plain", "linked", "above", "twice", "many"] {
+            fs::create_dir_all(draft.rootfs().join(name).join("deep")).unwrap();
+        }
+        let mut draft = draft
+            .link("/link", "/linked")
+            .mount("/twice", "tmpfs", "tmpfs", &[])
+            .mount("/twice/here", "tmpfs", "tmpfs", &[])
+            .mount("/twice/here", "tmpfs", "again", &[])
+            .mount("/plain", "tmpfs", "tmpfs", &[])
+            .mount("/plain/first", "tmpfs", "tmpfs", &[])
+            .mount("/plain", "bind", &over, &["bind"])
+            .mount("/plain/below", "tmpfs", "tmpfs", &[])
+            .mount("/linked", "tmpfs", "tmpfs", &[])
+            .mount("/link", "bind", &over, &["bind"])
+            .mount("/linked/below", "tmpfs", "tmpfs", &[])
+            .mount("/above/deep", "tmpfs", "tmpfs", &[])
+            .mount("/above", "bind", &over, &["bind"])
+            .mount("/above/deep/new", "tmpfs", "tmpfs", &[])
+            .mount("/many", "tmpfs", "tmpfs", &[]);
+        for number in 0..40 {
+            draft = draft.mount(&format!("/many/{number}"), "tmpfs", "tmpfs", &[]);
+        }
+        let c = draft
+            .probe("mounts + list /many + read /plain/file /linked/file /above/file")
+            .done();
+        let out = c.run().ok();
+        for path in ["/plain/file", "/linked/file", "/above/file"] {
+            assert_eq!(out.seen("read")[path]["ok"], "the host's\n", "{path}");
+        }
+        let table = out.seen("mounts");
+        let table = table.as_array().unwrap();
+        let last = |point: &str| {
+            let found = table.iter().rfind(|mount| mount["point"] == point);
+            found
+                .unwrap_or_else(|| panic!("nothing at {point}"))
+                .clone()
+        };
+        // What is seen at a path is on what is seen above it.
+        for (inner, outer) in [
+            ("/plain/below", "/plain"),
+            ("/linked/below", "/linked"),
+            ("/above/deep/new", "/above"),
+            ("/many/39", "/many"),
+        ] {
+            assert_eq!(last(inner)["parent"], last(outer)["id"], "{inner}");
+        }
+        // The second time it is there.
+        assert_eq!(last("/twice/here")["source"], "again");
+        assert!(over.join("deep/new").is_dir());
+    });
+}

@@ -11,6 +11,7 @@ use corten_sys::batch::{Batch, Held};
 use corten_sys::fs::{self, FileType, Mode, OFlags};
 use corten_sys::mount::{self, Reach};
 
+use super::fresh::Fresh;
 use super::paths::RootFd;
 use super::rootfs::leave_peers;
 use crate::error::{Context, Error, Kind, Result};
@@ -27,9 +28,10 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Makes every node of the plan, and the links in /dev. The caller's umask is 0.
-pub fn make_all(plan: &Plan, root: &RootFd, batch: &Batch) -> Result<()> {
+pub fn make_all(plan: &Plan, root: &RootFd, fresh: &Fresh<'_>, batch: &Batch) -> Result<()> {
     let devices = &plan.devices;
-    let mut parent: Option<(&Path, Held<'_>)> = None;
+    let dev = Path::new("/dev");
+    let mut parent = fresh.at(dev, batch).map(|held| (dev, held));
     for device in &devices.nodes {
         make_one(device, plan, root, &mut parent, batch)
             .with_context(|| format!("make device {}", device.path.display()))

@@ -152,10 +152,10 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
 
     progress.begin(Step::Mounts);
     let mut batch = batch(channel, &root, &masks, &sources, [&console, &gate]);
-    let late = mounts::mount_all(plan, &root, sources, &mut batch)?;
+    let (late, fresh) = mounts::mount_all(plan, &root, sources, &mut batch)?;
 
     progress.begin(Step::Devices);
-    devices::make_all(plan, &root, &batch)?;
+    devices::make_all(plan, &root, &fresh, &batch)?;
 
     progress.begin(Step::Terminal);
     if let (Some(wanted), Some(console)) = (&plan.process.terminal, console) {

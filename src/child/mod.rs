@@ -9,6 +9,7 @@ mod credentials;
 mod devices;
 mod exec;
 mod filter;
+mod fresh;
 mod hop;
 mod init;
 mod join;

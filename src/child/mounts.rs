@@ -14,6 +14,7 @@ use corten_sys::process::Namespaces as Kinds;
 
 use super::cgroup_mount;
 use super::copy_up;
+use super::fresh::{Fresh, Way};
 use super::paths::{RootFd, is_dir, is_link};
 use super::rootfs::leave_peers;
 use super::target::{self, Kind};
@@ -35,31 +36,32 @@ pub struct Late {
 
 /// Mounts everything. `opened` holds the bind sources that the runtime had to open with its own privileges, by index;
 /// `batch` takes what is only needed on the way. Returns what is to be made read-only at last.
-pub fn mount_all(
-    plan: &Plan,
+pub fn mount_all<'plan>(
+    plan: &'plan Plan,
     root: &RootFd,
     mut opened: Vec<Option<OwnedFd>>,
     batch: &mut Batch,
-) -> Result<Vec<Late>> {
+) -> Result<(Vec<Late>, Fresh<'plan>)> {
     let mut late = Vec::new();
+    let mut fresh = Fresh::default();
     for mount in &plan.mounts {
         batch.clear_if_full()?;
         let source = opened.get_mut(mount.index).and_then(Option::take);
-        let made = mount_one(plan, mount, root, source, batch)
+        let made = mount_one(plan, mount, root, source, &fresh, batch)
             .with_context(|| format!("mount {}", mount.target.display()))
             .at(|| mount.pointer())?;
+        let (made, way) = made;
+        fresh.attached(mount, way);
         match (made, mount.readonly) {
             (Some(made), Readonly::AtLast) => late.push(Late {
                 mount: batch.keep(made)?,
                 pointer: mount.pointer(),
             }),
-            (Some(made), Readonly::AtOnce) => {
-                batch.hold(made);
-            }
+            (Some(made), Readonly::AtOnce) => fresh.take(mount, made, way, batch),
             (None, _) => {}
         }
     }
-    Ok(late)
+    Ok((late, fresh))
 }
 
 /// Makes what was left writable for the sake of later targets read-only.
@@ -77,33 +79,35 @@ fn mount_one(
     mount: &Mount,
     root: &RootFd,
     opened: Option<OwnedFd>,
+    fresh: &Fresh<'_>,
     batch: &Batch,
-) -> Result<Option<OwnedFd>> {
+) -> Result<(Option<OwnedFd>, Way)> {
     let made = match &mount.source {
         Source::Cgroup => {
-            let target = batch.hold(target::open(root, mount, Kind::Directory, batch)?);
-            cgroup_mount::mount(plan, mount, target.as_fd(), batch)?;
-            return Ok(None);
+            let (target, way) = target::open(root, mount, Kind::Directory, fresh, batch)?;
+            cgroup_mount::mount(plan, mount, batch.hold(target).as_fd(), batch)?;
+            return Ok((None, way));
         }
         Source::Bind { path, reach, link } => {
             let opened = match opened {
                 Some(opened) if *link == SourceLink::Copied && is_link(opened.as_fd())? => {
                     copy_link(root, mount, opened.as_fd())?;
-                    return Ok(None);
+                    return Ok((None, Way::Linked));
                 }
                 opened => opened,
             };
             bind(mount, path, (*reach, *link), opened)?
         }
-        Source::New(new) => return new_mount(plan, mount, new, root, batch).map(Some),
+        Source::New(new) => return new_mount(plan, mount, new, root, fresh, batch),
     };
     let kind = if is_dir(made.as_fd())? {
         Kind::Directory
     } else {
         Kind::File
     };
-    let target = batch.hold(target::open(root, mount, kind, batch)?);
-    put(mount, made, target.as_fd()).map(Some)
+    let (target, way) = target::open(root, mount, kind, fresh, batch)?;
+    let made = put(mount, made, batch.hold(target).as_fd())?;
+    Ok((Some(made), way))
 }
 
 /// Attaches what was made, with what only takes effect then.
@@ -181,13 +185,15 @@ fn new_mount(
     mount: &Mount,
     new: &NewFilesystem,
     root: &RootFd,
+    fresh: &Fresh<'_>,
     batch: &Batch,
-) -> Result<OwnedFd> {
+) -> Result<(Option<OwnedFd>, Way)> {
     let mut attr = mount.attr.set;
     if mount.readonly == Readonly::AtLast {
         attr = attr.without(Attr::RDONLY);
     }
-    let target = batch.hold(target::open(root, mount, Kind::Directory, batch)?);
+    let (target, way) = target::open(root, mount, Kind::Directory, fresh, batch)?;
+    let target = batch.hold(target);
     let mode = inherited_mode(new, target.as_fd())?;
     let made = match filesystem(new, mode, attr, batch) {
         Err(error) if error.errno() == Some(Errno::PERM) => {
@@ -205,7 +211,7 @@ fn new_mount(
     if new.copy_up {
         copy_up::fill(root, &mount.target, made.as_fd())?;
     }
-    put(mount, made, target.as_fd())
+    Ok((Some(put(mount, made, target.as_fd())?), way))
 }
 
 /// Where the caller has its own file system of this type. It shows a namespace and belongs to that one's owner: with one

@@ -120,10 +120,19 @@ impl AsFd for RootFd {
 }
 
 fn make_one(parent: BorrowedFd<'_>, name: &OsStr) -> corten_sys::Result<OwnedFd> {
-    match fs::make_dir(parent, name, Mode::from_raw_mode(0o755)) {
-        Err(error) if error.errno() != Errno::EXIST => return Err(error),
-        _ => {}
+    match make_new(parent, name) {
+        Err(error) if error.errno() == Errno::EXIST => open_made(parent, name),
+        answer => answer,
     }
+}
+
+/// The new directory `name`; EEXIST where there is anything.
+pub fn make_new(parent: BorrowedFd<'_>, name: &OsStr) -> corten_sys::Result<OwnedFd> {
+    fs::make_dir(parent, name, Mode::from_raw_mode(0o755))?;
+    open_made(parent, name)
+}
+
+fn open_made(parent: BorrowedFd<'_>, name: &OsStr) -> corten_sys::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     match fs::open(parent, Path::new(name), flags, Mode::empty()) {
         // Without following it a link is no directory (open(2), O_NOFOLLOW with O_PATH).

@@ -9,6 +9,7 @@ use corten_sys::Errno;
 use corten_sys::batch::Batch;
 use corten_sys::fs;
 
+use super::fresh::{Fresh, Way};
 use super::paths::RootFd;
 use crate::error::{Error, Result};
 use crate::plan::mounts::{Mount, Source};
@@ -26,25 +27,36 @@ pub enum Kind {
 /// Opens the mount's target, made where it is missing. A target that links of the image lead to must not be /proc or
 /// below it: masks, labels and sysctls are found there (CVE-2019-19921, CVE-2023-27561, CVE-2025-52881); that its plain
 /// path is none of those is a rule of the bundle's.
-pub fn open(root: &RootFd, mount: &Mount, kind: Kind, batch: &Batch) -> Result<OwnedFd> {
+pub fn open(
+    root: &RootFd,
+    mount: &Mount,
+    kind: Kind,
+    fresh: &Fresh<'_>,
+    batch: &Batch,
+) -> Result<(OwnedFd, Way)> {
     if mount.target_link == TargetLink::Covered {
         let target = fs::open_link_in_root(root.as_fd(), &mount.target)?;
         if mount.target != Path::new("/proc") {
             refuse_kernels(root, mount, &target)?;
         }
-        return Ok(target);
+        return Ok((target, Way::Linked));
+    }
+    if kind == Kind::Directory
+        && let Some(made) = fresh.make_dir(&mount.target, batch)?
+    {
+        return Ok((made, Way::Plain));
     }
     match root.find_plain(&mount.target) {
         Err(error) if error.errno() == Errno::NOENT && kind == Kind::Directory => {
-            Ok(root.make_missing(&mount.target, batch)?)
+            Ok((root.make_missing(&mount.target, batch)?, Way::Linked))
         }
-        Err(error) if error.errno() == Errno::NOENT => Ok(make(root, mount, kind)?),
+        Err(error) if error.errno() == Errno::NOENT => Ok((make(root, mount, kind)?, Way::Linked)),
         Err(error) if error.errno() == Errno::LOOP => {
             let target = make(root, mount, kind)?;
             refuse_proc(root, mount, &target)?;
-            Ok(target)
+            Ok((target, Way::Linked))
         }
-        found => Ok(found?),
+        found => Ok((found?, Way::Plain)),
     }
 }
 

@@ -663,7 +663,7 @@ impl Identity {
         let runtime_dir = set("XDG_RUNTIME_DIR").map(PathBuf::from);
         // Engines call some verbs with XDG_RUNTIME_DIR and nothing else.
         let named_user = set("USER").is_none_or(|user| user != "root");
-        let euid = corten_sys::process::effective_uid();
+        let euid = corten_sys::process::uid_at_start();
         let maybe = euid == 0 && named_user && runtime_dir.is_some();
         Ok(Self {
             user_namespace: maybe && in_user_namespace()?,

@@ -270,7 +270,7 @@ fn options(
 }
 
 fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> Record {
-    let owner = process::effective_uid();
+    let owner = process::uid_at_start();
     let rootfs = plan.rootfs.path.clone();
     let (id, path) = (args.id.clone(), bundle.path.clone());
     let mut record = Record::intent(id, path, rootfs, owner, place.paths.clone());

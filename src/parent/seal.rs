@@ -47,7 +47,7 @@ pub fn ensure() -> Result<()> {
 /// in a user namespace that such a process makes, so that no capability in there counts for the file (user_namespaces(7)).
 fn is_roots(file: BorrowedFd<'_>) -> Result<bool> {
     const OTHERS_WRITE: u32 = 0o022;
-    if process::effective_uid() == 0 {
+    if process::uid_at_start() == 0 {
         return Ok(false);
     }
     let status = fs::stat(file)?;
