@@ -151,6 +151,12 @@ pub fn filesystem(fd: BorrowedFd<'_>) -> Result<u32> {
     Ok(found.f_type as u32)
 }
 
+/// Whether nothing can be executed on the mount that `fd` was opened on.
+pub fn is_noexec(fd: BorrowedFd<'_>) -> Result<bool> {
+    let found = rustix::fs::fstatvfs(fd).call("fstatfs", String::new)?;
+    Ok(found.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
 /// Whether nobody can write the open `file`: its mount is read-only, or it is a memory file that was sealed.
 pub fn is_unwritable(file: BorrowedFd<'_>) -> Result<bool> {
     const TMPFS_MAGIC: libc::c_long = 0x0102_1994;

@@ -17,6 +17,7 @@ pub mod bpf;
 pub mod cgroup_fs;
 pub mod event;
 pub mod fs;
+pub mod heap;
 pub mod lock;
 pub mod mount;
 pub mod net;

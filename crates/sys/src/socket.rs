@@ -56,11 +56,37 @@ pub fn connect_in(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     connect_address(SocketType::SEQPACKET, Path::new(&path), name)
 }
 
+/// Who has the socket at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A process whose socket takes connections, or could.
+    Connected,
+    /// A process whose socket takes datagrams.
+    Datagrams,
+    /// Nobody any more.
+    Nobody,
+}
+
+/// Who has the socket at `path`, without a connection to it: the kernel compares types after it has found a process's
+/// socket, and refuses with EPROTOTYPE what is of another one (unix_find_bsd() in net/unix/af_unix.c).
+pub fn holder(path: &Path) -> Result<Holder> {
+    match connect_to(SocketType::DGRAM, path) {
+        Ok(_) => Ok(Holder::Datagrams),
+        Err(error) if error.errno() == Errno::PROTOTYPE => Ok(Holder::Connected),
+        Err(error) if error.errno() == Errno::CONNREFUSED => Ok(Holder::Nobody),
+        Err(error) => Err(error),
+    }
+}
+
 /// Connects to the stream socket at `path`; paths longer than a socket address go through their directory.
 pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    connect_to(SocketType::STREAM, path)
+}
+
+fn connect_to(kind: SocketType, path: &Path) -> Result<OwnedFd> {
     let shown = path.display().to_string();
     if path.as_os_str().as_bytes().len() <= ADDRESS_MAX {
-        return connect_address(SocketType::STREAM, path, &shown);
+        return connect_address(kind, path, &shown);
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::new(
@@ -73,7 +99,7 @@ pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
     let short = Path::new("/proc/self/fd")
         .join(dir.as_raw_fd().to_string())
         .join(name);
-    connect_address(SocketType::STREAM, &short, &shown)
+    connect_address(kind, &short, &shown)
 }
 
 fn connect_address(kind: SocketType, path: &Path, shown: &str) -> Result<OwnedFd> {

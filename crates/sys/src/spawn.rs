@@ -107,12 +107,18 @@ impl Spawned {
     /// Kills its process group, and reaps it. The group's number is the child's own, which is not given to anybody else
     /// before the reaping.
     pub fn kill(self) -> Result<()> {
-        if let Some(group) = Pid::from_raw(self.pid) {
-            rustix::process::kill_process_group(group, Signal::KILL)
-                .call("kill", || format!("process group {}", self.pid))?;
-        }
+        kill_group(self.pid)?;
         self.wait(None).map(drop)
     }
+}
+
+/// Kills the process group `group`; none is none of those that kill(2) has other meanings for.
+pub fn kill_group(group: i32) -> Result<()> {
+    let args = || format!("process group {group}");
+    // -1 is everybody, and 0 the caller's own group.
+    let id = Pid::from_raw(group).filter(|_| group > 1);
+    let id = id.ok_or_else(|| Error::new("kill", args(), Errno::INVAL))?;
+    rustix::process::kill_process_group(id, Signal::KILL).call("kill", args)
 }
 
 /// Where programs are looked for after PATH, which engines leave out.

@@ -17,6 +17,9 @@ use crate::{Call, Error, Result};
 #[macro_export]
 macro_rules! program {
     ($main:path) => {
+        #[global_allocator]
+        static HEAP: $crate::heap::Heap = $crate::heap::Heap;
+
         // SAFETY: `main` is the name by which the C library's start calls the program; no other item has it, as the
         // crate says `no_main`, and C allows the signature: arguments that are not looked at.
         #[unsafe(no_mangle)]

@@ -18,8 +18,13 @@ pub struct Stub {
 impl Stub {
     /// Clones one. The caller must have one thread only.
     pub fn new() -> Result<Self> {
+        Self::within(Namespaces::empty())
+    }
+
+    /// Clones one into new namespaces of these kinds, likewise.
+    pub fn within(namespaces: Namespaces) -> Result<Self> {
         let (line, childs) = socket::pair()?;
-        match process::clone(Namespaces::empty(), None, ChildOf::Caller)? {
+        match process::clone(namespaces, None, ChildOf::Caller)? {
             Cloned::Parent { pid, pidfd } => Ok(Self {
                 pid,
                 pidfd,

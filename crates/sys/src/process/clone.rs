@@ -122,7 +122,10 @@ fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child_of: ChildOf) -> 
     };
     match answer {
         -1 => Err(Error::last("clone3", describe())),
-        0 => Ok(Cloned::Child),
+        0 => {
+            crate::heap::is_clones();
+            Ok(Cloned::Child)
+        }
         pid => {
             // SAFETY: the kernel stored a new descriptor there (CLONE_PIDFD), which nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

@@ -160,6 +160,13 @@ pub fn uid_at_start() -> u32 {
     u32::try_from(uid).unwrap_or(u32::MAX)
 }
 
+/// The size of a page of memory, in bytes.
+pub fn page_size() -> usize {
+    // SAFETY: as above; AT_PAGESZ is in the vector on every Linux, too.
+    let size = unsafe { libc::getauxval(libc::AT_PAGESZ) };
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
 /// The effective user id of this process.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
