@@ -2,7 +2,8 @@
 //! What would become of a bundle on this host, without starting or changing anything: every rule of the document, then
 //! every question to the kernel and the host, as one table in the order in which `create` comes to each.
 //!
-//! Runs in the runtime's own process with the caller's privileges, and opens for reading only. What a start alone can
+//! Runs in the runtime's own process with the caller's privileges, and opens for reading only; but for idmapped mounts, which
+//! take a user namespace, and that a child which does nothing. What a start alone can
 //! tell (whether a hook succeeds, whether a limit leaves room to live) is not guessed. Called by `command/check.rs`.
 
 mod cgroup;
@@ -159,10 +160,22 @@ pub static PROBES: &[Probe] = &[
         mounts::filesystems,
     ),
     probe(
+        "/linux/uidMappings",
+        "user_namespaces(7)",
+        "the kernel takes so many mappings",
+        mounts::containers_id_maps,
+    ),
+    probe(
         "/mounts/*/uidMappings",
         "user_namespaces(7)",
-        "the mappings of a mount don't overlap",
+        "the mappings of a mount don't overlap, and the kernel takes so many",
         mounts::id_maps,
+    ),
+    probe(
+        "/mounts/*/uidMappings",
+        "mount_setattr(2)",
+        "the file system there can be idmapped",
+        mounts::idmapped,
     ),
     probe(
         "/linux/devices/*",
@@ -215,7 +228,7 @@ pub static PROBES: &[Probe] = &[
     probe(
         "/linux/seccomp",
         "config-linux.md#seccomp",
-        "the profile makes one program, and its agent's socket is there",
+        "the profile makes one program, and somebody has its agent's socket",
         seccomp::agent,
     ),
     probe(
@@ -227,7 +240,7 @@ pub static PROBES: &[Probe] = &[
     probe(
         "/process/args/0",
         "config.md#posix-process",
-        "the program is there, its user may execute it, and what interprets it is there",
+        "the program is there, its user and its mount let it be executed, and what interprets it is there",
         program::program,
     ),
 ];

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use corten_sys::Errno;
 use corten_sys::fs::{self, FileType, Mode, OFlags};
-use corten_sys::mount::FsContext;
+use corten_sys::mount::{self, FsContext};
+use corten_sys::process::{self, Namespaces as Kinds};
+use corten_sys::stub::Stub;
 
 use super::Asked;
 use crate::bundle::finding::Report;
@@ -15,8 +17,11 @@ use crate::host::{kernel, lsm};
 use crate::plan::devices::{Device, Making};
 use crate::plan::filesystem::NewFilesystem;
 use crate::plan::mounts::{Mount, Source};
-use crate::plan::namespaces::IdMap;
+use crate::plan::namespaces::{IdMap, IdMaps};
 use crate::plan::options::{SourceLink, TargetLink};
+
+/// How many ranges one map can have.
+const RANGES_MAX: usize = 340;
 
 /// Where a path of the container leads, as far as that can be known before there is one.
 pub(super) enum Place {
@@ -212,8 +217,90 @@ pub(super) fn filesystems(asked: &Asked<'_>, report: &mut Report) {
     }
 }
 
+/// Those of the container's own user namespace.
+pub(super) fn containers_id_maps(asked: &Asked<'_>, report: &mut Report) {
+    let Some(maps) = &asked.plan.namespaces.maps else {
+        return;
+    };
+    refuse_long(&maps.uids, "/linux/uidMappings", report);
+    refuse_long(&maps.gids, "/linux/gidMappings", report);
+}
+
+/// What the kernel takes of one map (map_write() in kernel/user_namespace.c): so many ranges, in less than a page of text.
+fn refuse_long(maps: &[IdMap], pointer: &str, report: &mut Report) {
+    let (length, page) = (IdMaps::text(maps).len(), process::page_size());
+    let count = maps.len();
+    if count > RANGES_MAX {
+        let text = format!("the kernel takes {RANGES_MAX} mappings, these are {count}");
+        report.lacks(pointer, text, "");
+    } else if length >= page {
+        let text = format!(
+            "the kernel takes less than {page} bytes of mappings, these {count} are {length}"
+        );
+        report.lacks(pointer, text, "join ranges that follow each other");
+    }
+}
+
+/// Maps the owners of a copy of each source, which goes at once, through a user namespace that a child of ours has as long.
+pub(super) fn idmapped(asked: &Asked<'_>, report: &mut Report) {
+    let mut users = None;
+    for mount in &asked.plan.mounts {
+        let (Some(id_map), Source::Bind { path, reach, link }) = (mount.id_map, &mount.source)
+        else {
+            continue;
+        };
+        if !asked.has("CAP_SYS_ADMIN") {
+            let text = "mapping the owners of files takes CAP_SYS_ADMIN, which the caller lacks";
+            report.lacks(mount.pointer(), text, "run corten as root");
+            continue;
+        }
+        let source = match link {
+            SourceLink::Bound => mount::clone_link(path),
+            SourceLink::Copied
+                if open_host(path, reference(*link))
+                    .is_ok_and(|file| kind(&file) == FileType::Symlink) =>
+            {
+                continue;
+            }
+            SourceLink::Followed | SourceLink::Copied => mount::clone_path(path, *reach),
+        };
+        if users.is_none() {
+            users = make_users(asked).ok();
+        }
+        // That there is none, or that none can be made, is another question's answer.
+        let (Ok(source), Some(users)) = (source, &users) else {
+            continue;
+        };
+        if let Err(error) = mount::set_id_map(source.as_fd(), id_map.reach, users.as_fd()) {
+            let text = match error.errno() {
+                Errno::INVAL => {
+                    "the file system there, or with ridmap one mounted below it, can't be idmapped"
+                        .to_owned()
+                }
+                _ => format!("map the owners of its files: {error}"),
+            };
+            report.lacks(mount.pointer(), text, "");
+        }
+    }
+}
+
+/// A user namespace; which ids it maps makes no difference to a file system.
+fn make_users(asked: &Asked<'_>) -> corten_sys::Result<OwnedFd> {
+    let stub = Stub::within(Kinds::USER)?;
+    for file in ["uid_map", "gid_map"] {
+        asked
+            .proc
+            .write(&format!("{}/{file}", stub.pid()), b"0 0 1\n")?;
+    }
+    asked.proc.namespace(stub.pid(), "user")
+}
+
 /// Those of an option; the fields have rules of their own.
 pub(super) fn id_maps(asked: &Asked<'_>, report: &mut Report) {
+    for users in &asked.plan.mount_users {
+        refuse_long(&users.maps.uids, &users.pointers[0], report);
+        refuse_long(&users.maps.gids, &users.pointers[1], report);
+    }
     for users in &asked.plan.mount_users {
         let kinds = [&users.maps.uids, &users.maps.gids];
         for (maps, pointer) in kinds.into_iter().zip(&users.pointers) {

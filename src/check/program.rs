@@ -2,16 +2,18 @@
 //! Questions about what is executed: the program, what interprets it, where it starts, and the hooks. Part of `check`;
 //! reads only, and below the rootfs through openat2(2) alone.
 
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
 
 use corten_sys::Errno;
 use corten_sys::fs::{self, FileType, OFlags};
+use corten_sys::mount::Attr;
 
 use super::Asked;
 use super::mounts::Place;
 use crate::bundle::finding::Report;
 use crate::bundle::names;
+use crate::plan::mounts::{Mount, Source};
 use crate::plan::namespaces::IdMap;
 
 /// How much of a program is looked at: the kernel reads its first line, or its headers, in less.
@@ -147,8 +149,18 @@ fn executable(asked: &Asked<'_>, path: &Path, scripts: usize) -> Option<String> 
         FileType::Directory => return Some("is a directory".to_owned()),
         _ => return Some("is no regular file".to_owned()),
     }
-    if !may_execute(asked, &status) {
+    let mount = covering(asked, path);
+    // Owners are shown through a map there, and may be others.
+    let is_mapped = mount.is_some_and(|mount| mount.id_map.is_some());
+    if !is_mapped && !may_execute(asked, &status) {
         return Some("permission denied".to_owned());
+    }
+    if let Some(dir) = unsearchable(asked, path) {
+        let uid = asked.plan.process.uid;
+        return Some(format!("user {uid} may not search {}", dir.display()));
+    }
+    if is_noexec(mount, &found) {
+        return Some("nothing can be executed on its mount (noexec)".to_owned());
     }
     let Place::Found(file) = asked.find(path, mounts, OFlags::RDONLY | OFlags::NONBLOCK) else {
         return None;
@@ -168,6 +180,49 @@ fn executable(asked: &Asked<'_>, path: &Path, scripts: usize) -> Option<String> 
         "its interpreter {}: {wrong}",
         interpreter.display()
     ))
+}
+
+/// The mount that hides what the rootfs has at `path`.
+fn covering<'a>(asked: &Asked<'a>, path: &Path) -> Option<&'a Mount> {
+    let mut mounts = asked.plan.mounts.iter().rev();
+    mounts.find(|mount| path.starts_with(&mount.target))
+}
+
+/// Whether nothing on the mount of the file `found` can be executed: a copy has the flags of the host's, but for those that
+/// it is given.
+fn is_noexec(mount: Option<&Mount>, found: &OwnedFd) -> bool {
+    let hosts = || fs::is_noexec(found.as_fd()).unwrap_or(false);
+    let Some(mount) = mount else { return hosts() };
+    let changes = [mount.attr, mount.recursive];
+    if changes
+        .iter()
+        .any(|change| change.set.contains(Attr::NOEXEC))
+    {
+        return true;
+    }
+    let is_cleared = changes
+        .iter()
+        .any(|change| change.clear.contains(Attr::NOEXEC));
+    matches!(mount.source, Source::Bind { .. }) && !is_cleared && hosts()
+}
+
+/// The first directory on the way to `path` that the process may not search. Behind a link there may be others.
+fn unsearchable<'a>(asked: &Asked<'_>, path: &'a Path) -> Option<&'a Path> {
+    if path.components().any(|name| name == Component::ParentDir) {
+        return None;
+    }
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    above.into_iter().find(|dir| {
+        let is_mapped = covering(asked, dir).is_some_and(|mount| mount.id_map.is_some());
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        match asked.find(dir, asked.plan.mounts.len(), flags) {
+            Place::Found(found) if !is_mapped => {
+                fs::stat(found.as_fd()).is_ok_and(|status| !may_search(asked, &status))
+            }
+            Place::Found(_) | Place::Missing(_) | Place::Unknown => false,
+        }
+    })
 }
 
 /// How a program says what runs it.
@@ -246,14 +301,34 @@ fn handles_others() -> bool {
 /// Whether the mode lets the process execute a file. An access list may give more than a mode that has the group's bit
 /// shows.
 fn may_execute(asked: &Asked<'_>, status: &fs::Stat) -> bool {
+    let mode = status.st_mode;
+    if has_effective(asked, "CAP_DAC_OVERRIDE") || mode & 0o111 == 0 {
+        return mode & 0o111 != 0;
+    }
+    is_allowed(asked, status)
+}
+
+/// The same of a directory and what is in it.
+fn may_search(asked: &Asked<'_>, status: &fs::Stat) -> bool {
+    ["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
+        .iter()
+        .any(|name| has_effective(asked, name))
+        || is_allowed(asked, status)
+}
+
+/// Whether the process itself will have the capability `name`.
+fn has_effective(asked: &Asked<'_>, name: &str) -> bool {
+    let effective = asked.plan.process.capabilities.effective;
+    names::capability(name).is_some_and(|number| effective & (1 << number) != 0)
+}
+
+fn is_allowed(asked: &Asked<'_>, status: &fs::Stat) -> bool {
     let process = &asked.plan.process;
     let mode = status.st_mode;
-    let overrides = names::capability("CAP_DAC_OVERRIDE")
-        .is_some_and(|number| process.capabilities.effective & (1 << number) != 0);
     let maps = asked.plan.namespaces.maps.as_ref();
-    let joined = maps.is_none() && asked.plan.namespaces.has_user();
-    if overrides || joined || mode & 0o111 == 0 {
-        return mode & 0o111 != 0;
+    // Whose ids those of a namespace that is joined are is not known.
+    if maps.is_none() && asked.plan.namespaces.has_user() {
+        return true;
     }
     let uid = maps.map_or(Some(process.uid), |maps| outside(&maps.uids, process.uid));
     if uid == Some(status.st_uid) {

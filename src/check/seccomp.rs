@@ -6,6 +6,7 @@ use std::path::Path;
 
 use corten_sys::fs::{self, FileType};
 use corten_sys::seccomp::{knows_action, knows_flags};
+use corten_sys::socket::{self, Holder};
 
 use super::Asked;
 use crate::bundle::finding::Report;
@@ -44,7 +45,7 @@ pub(super) fn actions(asked: &Asked<'_>, report: &mut Report) {
     }
 }
 
-/// The agent itself can only be asked by a start: it would take a connection for one.
+/// Whether the agent answers only a start can tell: it would take a connection for one.
 pub(super) fn agent(asked: &Asked<'_>, report: &mut Report) {
     let Some(seccomp) = asked.linux().and_then(|linux| linux.seccomp.as_ref()) else {
         return;
@@ -63,7 +64,14 @@ pub(super) fn agent(asked: &Asked<'_>, report: &mut Report) {
     let path = seccomp.listener_path.as_deref().unwrap_or_default();
     let wrong = match fs::stat_path(Path::new(path)) {
         Err(error) => error.to_string(),
-        Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Socket => return,
+        Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Socket => {
+            match socket::holder(Path::new(path)) {
+                Ok(Holder::Connected) => return,
+                Ok(Holder::Datagrams) => format!("{path} takes datagrams"),
+                Ok(Holder::Nobody) => format!("nobody listens on {path}"),
+                Err(error) => error.to_string(),
+            }
+        }
         Ok(_) => format!("{path} is no socket"),
     };
     report.lacks(
