@@ -167,6 +167,11 @@ fn try_make(
     };
     let rdt = reserve_rdt(&plan)?;
     record.rdt = rdt.as_ref().map(|rdt| rdt.group().clone());
+    // The end of its cgroup, or of init in it, is not the end of hooks that are outside.
+    let has_hooks = !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty());
+    if place.entry == Entry::None || has_hooks {
+        record.maker = Some(store::Init::own()?);
+    }
     let reservation = store.reserve(record, &bundle.config)?;
     // Undone before the record that names it is.
     let rdt = rdt;
@@ -234,6 +239,7 @@ fn reserve_rdt(plan: &Plan) -> Result<Option<rdt::Reservation>> {
 fn write_down(args: &CreateArgs, reservation: Reservation, init: &Init) -> Result<Container> {
     announce(args, init)?;
     let mut record = reservation.record().clone();
+    record.maker = None;
     record.init = Some(store::Init::observe(init.pid(), init.pidfd())?);
     reservation.commit(record)
 }

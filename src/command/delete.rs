@@ -11,14 +11,17 @@ use std::time::{Duration, Instant};
 use corten_sys::{Errno, process, signal};
 use serde::Deserialize;
 
-use super::{LOCK_DEADLINE, own_cgroup};
+use super::{LOCK_DEADLINE, interrupt, own_cgroup};
+use crate::bundle;
 use crate::bundle::spec::{Hook, Hooks};
 use crate::cgroup::{self, Cgroup};
 use crate::cli::meant::DeleteArgs;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Point};
+use crate::parent::aside;
 use crate::plan::State;
+use crate::plan::namespaces::{self, Caller};
 use crate::rdt;
 use crate::store::{self, Container, Init, Lock, Status, Store};
 
@@ -83,7 +86,15 @@ fn lock(store: &Store, args: &DeleteArgs) -> Result<Option<Lock>> {
     if let Some(cgroup) = Cgroup::open_marked(&intent.record().cgroup)? {
         cgroup.kill()?;
     }
-    store.lock(&args.id, END_DEADLINE)
+    let Some(maker) = &intent.record().maker else {
+        return store.lock(&args.id, END_DEADLINE);
+    };
+    interrupt::end_children(maker)?;
+    match store.lock(&args.id, END_DEADLINE) {
+        // It waits for somebody else. What it has made goes by its record; its init ends with it.
+        Err(_) if maker.signal(SIGKILL)? => store.lock(&args.id, END_DEADLINE),
+        answer => answer,
+    }
 }
 
 /// Removes a container whose init this process has reaped; `poststop` are its hooks. That somebody else was faster is
@@ -99,11 +110,37 @@ pub(super) fn destroy(
     };
     let deadline = Instant::now() + END_DEADLINE;
     let record = container.record();
-    cgroup::end(&record.cgroup, || own_cgroup(record), deadline)
-        .with_context(|| format!("delete container {}", container.id()))?;
+    end_cgroup(
+        &container,
+        cgroup::end(&record.cgroup, || own_cgroup(record), deadline),
+        deadline,
+    )
+    .with_context(|| format!("delete container {}", container.id()))?;
     end_rdt(&container)?;
     run_poststop(&container, poststop, log);
     container.remove(lock)
+}
+
+/// What is left of the cgroup after `ended`. A user may not remove what other ids of the container's user namespace have
+/// made below it, nor look into it: root of that namespace may.
+fn end_cgroup(container: &Container, ended: Result<()>, deadline: Instant) -> Result<()> {
+    let error = match ended {
+        Err(error) if error.errno() == Some(Errno::ACCESS) => error,
+        ended => return ended,
+    };
+    if process::is_administrator()? {
+        return Err(error);
+    }
+    let config = bundle::parse(&container.config()?)?;
+    let namespaces = match &config.linux {
+        Some(linux) => namespaces::plan(linux, Caller::Plain)?,
+        None => return Err(error),
+    };
+    if !namespaces.has_user() {
+        return Err(error);
+    }
+    let remove = || cgroup::remove(&container.record().cgroup, deadline);
+    aside::as_root(&namespaces, remove).context("as root of the container's user namespace")
 }
 
 fn end_rdt(container: &Container) -> Result<()> {
@@ -136,7 +173,7 @@ fn end(container: Container, lock: Lock, log: &Log) -> Result<()> {
         }
         _ => cgroup::end_intended(cgroup, deadline),
     };
-    ended.with_context(|| format!("delete container {id}"))?;
+    end_cgroup(&container, ended, deadline).with_context(|| format!("delete container {id}"))?;
     end_rdt(&container)?;
     match poststop_hooks(&container) {
         Ok(hooks) => run_poststop(&container, &hooks, log),

@@ -11,6 +11,7 @@ mod exec;
 mod features;
 mod filter;
 mod inherited;
+mod interrupt;
 mod kill;
 mod list;
 mod modules;

@@ -3,6 +3,7 @@
 //! answers init's requests, and reports its failure as the error. Runs with the caller's privileges, in one thread.
 //! Called by `create` and `run`.
 
+pub mod aside;
 pub mod console;
 mod death;
 mod idmap;

@@ -5,9 +5,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use corten_sys::{pidfd, process, signal, socket};
+use corten_sys::{pidfd, signal, socket};
 use serde::Serialize;
 
+use super::aside::Aside;
 use super::namespaces::receive_descriptor;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::State;
@@ -77,24 +78,13 @@ pub fn fetch(
     }
 }
 
-/// A child beside the process, which sends the listener.
-struct Carrier(OwnedFd);
-
-impl Drop for Carrier {
-    fn drop(&mut self) {
-        // Both fail only where it has ended and been reaped already.
-        let _ = signal::send(self.0.as_fd(), 9);
-        let _ = process::reap(self.0.as_fd(), process::Wait::Block);
-    }
-}
-
 fn receive(
     handover: &Handover,
     process: BorrowedFd<'_>,
     channel: &ParentEnd,
 ) -> Result<Option<OwnedFd>> {
     let carrier = receive_descriptor(channel, "the pidfd of the listener's carrier")?;
-    let Some(carrier) = carrier.map(Carrier) else {
+    let Some(carrier) = carrier.map(Aside) else {
         return Ok(None);
     };
     // It keeps the connection open: the end of the process is not that of the connection.

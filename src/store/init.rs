@@ -47,6 +47,19 @@ impl Init {
         })
     }
 
+    /// Writes down the calling process.
+    pub fn own() -> Result<Self> {
+        let pid = process::own_pid();
+        let stat = stat(pid)?
+            .ok_or_else(|| Error::new(Kind::System, "/proc does not show the runtime itself"))?;
+        Ok(Self {
+            pid,
+            start_time: stat.start_time,
+            boot_id: boot_id()?.to_owned(),
+            pidfs_inode: None,
+        })
+    }
+
     /// Whether it is a process of this boot; if not, nothing that was made with it is left either.
     pub fn is_of_this_boot(&self) -> Result<bool> {
         Ok(self.boot_id == boot_id()?)

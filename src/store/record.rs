@@ -102,6 +102,9 @@ pub struct Record {
     /// What holds it to its device rules.
     #[serde(default)]
     pub device_control: DeviceControl,
+    /// Who makes it, in the intent of a container that its cgroup's end alone would not take out of its maker's hands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Init>,
     /// Set by the store: `Intent` until [`Reservation::commit`](super::Reservation::commit).
     pub(super) phase: Phase,
     /// Its first process, once there is one.
@@ -136,6 +139,7 @@ impl Record {
             pid_namespace: PidNamespace::default(),
             privilege: Privilege::default(),
             device_control: DeviceControl::default(),
+            maker: None,
             phase: Phase::Intent,
             init: None,
             other: Map::new(),

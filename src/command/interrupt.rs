@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The end of a `create` or `run` that hangs and is not let go on: its children first, without which it fails, takes back
+//! what it made and lets go of the container; then itself.
+//!
+//! The privileges of whoever made the container. Called by `delete`.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use corten_sys::{Errno, process, signal, spawn};
+
+use crate::error::{Context, Result};
+use crate::host::processes::{self, Child};
+use crate::store::Init;
+
+const SIGKILL: i32 = 9;
+
+/// Kills the children of `maker`: the container's init, a hook, a helper.
+pub(super) fn end_children(maker: &Init) -> Result<()> {
+    let Some(alive) = maker.open()? else {
+        return Ok(());
+    };
+    let mut opened: Vec<(Child, OwnedFd)> = Vec::new();
+    for child in processes::children(maker.pid)? {
+        match process::pidfd(child.pid) {
+            Ok(pidfd) => opened.push((child, pidfd)),
+            Err(error) if error.errno() == Errno::SRCH => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // SECURITY: what is still its child after it was opened is what was listed, and not another process that has been given
+    // the number since; as long as the maker is the same.
+    let listed = processes::children(maker.pid)?;
+    if process::wait_for_end(alive.as_fd(), std::time::Duration::ZERO)? {
+        return Ok(());
+    }
+    for (child, pidfd) in opened {
+        if listed.contains(&child) {
+            end(&child, &pidfd)?;
+        }
+    }
+    Ok(())
+}
+
+/// A hook has a process group of its own, with whatever it has started in it.
+fn end(child: &Child, pidfd: &OwnedFd) -> Result<()> {
+    let ended = match child.group == child.pid {
+        true => spawn::kill_group(child.group),
+        false => signal::send(pidfd.as_fd(), SIGKILL),
+    };
+    match ended {
+        // It has just ended; or it is a helper that runs as root (newuidmap).
+        Err(error) if [Errno::SRCH, Errno::PERM].contains(&error.errno()) => Ok(()),
+        answer => answer.context("end what the container's maker waits for"),
+    }
+}
