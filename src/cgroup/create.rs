@@ -292,6 +292,12 @@ impl Drop for Held {
         if !self.kept {
             // Lost on purpose, as all that the undoing meets.
             let end = Instant::now() + UNDO_LIMIT;
+            // Without the stub only a stranger is in it, whose unit has the name.
+            let used = Cgroup::open(&self.paths)
+                .and_then(|cgroup| cgroup.map_or(Ok(false), |cgroup| cgroup.populated()));
+            if matches!(used, Ok(true)) {
+                return;
+            }
             if matches!(systemd::await_end(&self.paths, &self.scope, end), Ok(true)) {
                 systemd::await_slices(&self.paths, &self.scope, end);
             }

@@ -44,10 +44,11 @@ pub fn end(
     if let Some(cgroup) = own()? {
         cgroup.kill()?;
         cgroup.wait_empty(deadline)?;
-        if let Some(scope) = &paths.scope {
-            systemd::await_end(paths, scope, deadline)?;
+        if is_systemds(paths, deadline)? {
+            remove_places(&paths.v1, deadline)?;
+        } else {
+            remove(paths, deadline)?;
         }
-        remove(paths, deadline)?;
     } else {
         remove_unused(paths, deadline)?;
     }
@@ -63,24 +64,41 @@ pub fn end_intended(paths: &Paths, deadline: Instant) -> Result<()> {
     if paths.is_none() {
         return Ok(());
     }
-    match Cgroup::open_marked(paths)? {
-        None => remove_unused(paths, deadline),
-        own => end(paths, || Ok(own), deadline),
+    let own = Cgroup::open_marked(paths)?;
+    if own.is_some() {
+        return end(paths, || Ok(own), deadline);
     }
+    if let Some(scope) = &paths.scope {
+        // Lost on purpose: the container goes, and the next create of this name looks at the unit again.
+        systemd::end_unmarked(paths, scope, deadline).ok();
+    }
+    remove_unused(paths, deadline)?;
+    if let Some(scope) = &paths.scope {
+        systemd::await_slices(paths, scope, deadline);
+    }
+    Ok(())
 }
 
 fn remove_unused(paths: &Paths, deadline: Instant) -> Result<()> {
-    if let Some(scope) = &paths.scope
-        && let Some(cgroup) = Cgroup::open(paths)?
-        && !cgroup.populated()?
-    {
-        systemd::await_end(paths, scope, deadline)?;
-    }
-    for place in std::iter::once(&paths.unified).chain(&paths.v1) {
+    let cgroup = Cgroup::open(paths)?;
+    let is_empty = cgroup.map(|cgroup| cgroup.populated()).transpose()? == Some(false);
+    let unified = match is_empty && is_systemds(paths, deadline)? {
+        true => None,
+        false => Some(&paths.unified),
+    };
+    for place in unified.into_iter().chain(&paths.v1) {
         remove_if_empty(fs::CWD, &place.path())
             .with_context(|| format!("remove cgroup {}", place.path().display()))?;
     }
     Ok(())
+}
+
+/// Whether the v2 cgroup, which is empty, is systemd's to remove, which it may have done by now.
+fn is_systemds(paths: &Paths, deadline: Instant) -> Result<bool> {
+    let scope = paths.scope.as_ref();
+    scope.map_or(Ok(false), |scope| {
+        systemd::await_end(paths, scope, deadline)
+    })
 }
 
 /// Removes the container's cgroup on every hierarchy, with all cgroups below; processes in it make it fail after

@@ -117,6 +117,15 @@ impl Bus {
 
     /// Sends what waits, and returns the next message that comes in.
     pub(super) fn next(&mut self) -> Result<Heard> {
+        loop {
+            if let Some(heard) = self.next_within(Duration::MAX)? {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// The same, or nothing where nobody says anything for `patience`.
+    pub(super) fn next_within(&mut self, patience: Duration) -> Result<Option<Heard>> {
         self.flush()?;
         loop {
             self.expect_greeting()?;
@@ -127,9 +136,11 @@ impl Bus {
                     continue;
                 };
                 self.signals += u64::from(matches!(heard, Heard::Signal(_)));
-                return Ok(heard);
+                return Ok(Some(heard));
             }
-            self.fill()?;
+            if !self.fill(patience)? {
+                return Ok(None);
+            }
         }
     }
 
@@ -189,10 +200,11 @@ impl Bus {
         Ok(left)
     }
 
-    fn fill(&mut self) -> Result<()> {
-        let left = self.left("answer")?;
+    /// Whether something came within `patience`.
+    fn fill(&mut self, patience: Duration) -> Result<bool> {
+        let left = self.left("answer")?.min(patience);
         if signal::wait_readable(&[self.socket.as_fd()], Some(left))?.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let bytes = socket::receive_some(self.socket.as_fd(), 4096)
             .context("receive a message from D-Bus")?;
@@ -200,7 +212,7 @@ impl Bus {
             return Err(Error::new(Kind::System, "D-Bus has closed the connection"));
         }
         self.received.extend_from_slice(&bytes);
-        Ok(())
+        Ok(true)
     }
 
     /// Two lines of text come before the first message: `DATA` and `OK GUID`.

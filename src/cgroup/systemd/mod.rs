@@ -30,7 +30,7 @@ mod start;
 mod value;
 
 pub(super) use annotations::properties as annotated;
-pub(super) use end::await_end;
+pub(super) use end::{await_end, end_unmarked};
 pub(super) use slices::await_end as await_slices;
 pub(super) use start::{FEWEST, is_in, start};
 pub use value::Property;

@@ -2,7 +2,7 @@
 //! A unit that has a new scope's name already: refused if it is alive, awaited if it is only what is left of an ended
 //! one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::bus::{self, Bus};
@@ -24,15 +24,24 @@ pub(super) struct Namesake<'a> {
 
 /// Whether `unit` is `active`, `inactive` and so on.
 pub(super) fn state(bus: &mut Bus, unit: &str) -> Result<String> {
-    let object = load(bus, unit)?;
-    text(&ask(bus, &get(&object, UNIT, "ActiveState")?)??)
+    text_of(bus, unit, "ActiveState")
 }
 
 /// Whether `unit` has a file, so that none of its name can be made.
 pub(super) fn is_described(bus: &mut Bus, unit: &str) -> Result<bool> {
+    Ok(!text_of(bus, unit, "FragmentPath")?.is_empty())
+}
+
+/// A property of `unit` that is text.
+pub(super) fn text_of(bus: &mut Bus, unit: &str, property: &str) -> Result<String> {
     let object = load(bus, unit)?;
-    let file = text(&ask(bus, &get(&object, UNIT, "FragmentPath")?)??)?;
-    Ok(!file.is_empty())
+    text(&ask(bus, &get(&object, UNIT, property)?)??)
+}
+
+/// Where the scope `unit` is, from the mount on; empty where it has no cgroup.
+pub(super) fn cgroup(bus: &mut Bus, unit: &str) -> Result<PathBuf> {
+    let object = load(bus, unit)?;
+    Ok(text(&ask(bus, &get(&object, SCOPE, "ControlGroup")?)??)?.into())
 }
 
 /// The object of `unit`, of which there need not be anything.

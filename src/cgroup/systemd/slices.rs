@@ -121,12 +121,19 @@ fn end(slice: &str, dir: &Path, scope: &Scope, deadline: Instant) -> Result<bool
     call.body
         .push_param2(slice, "ignore-requirements")
         .map_err(bus::unwritten)?;
-    let answer = ask(&mut connect_until(&scope.manager, deadline)?, &call)?;
-    if answer.is_err_and(|refusal| refusal.name == NO_SUCH_UNIT) {
-        // One that somebody uses stays.
-        return Ok(cgroup_fs::remove_dir(fs::CWD, dir).is_ok());
+    let mut bus = connect_until(&scope.manager, deadline)?;
+    // What it refuses shows in what is there.
+    ask(&mut bus, &call)?.ok();
+    while !cgroup_fs::wait_removed(dir, soon())? {
+        if Instant::now() >= deadline || has_others(found.as_fd())? {
+            return Ok(false);
+        }
+        if namesake::state(&mut bus, slice)? == "inactive" {
+            // systemd has given up: it makes the cgroup anew for whoever comes. One that somebody uses stays.
+            return Ok(cgroup_fs::remove_dir(fs::CWD, dir).is_ok());
+        }
     }
-    Ok(cgroup_fs::wait_removed(dir, soon())?)
+    Ok(true)
 }
 
 fn is_ours(dir: BorrowedFd<'_>) -> corten_sys::Result<bool> {

@@ -2,6 +2,7 @@
 //! Asking for a scope, until it is there.
 
 use std::path::Path;
+use std::time::Duration;
 
 use corten_sys::fs::Procfs;
 use rustbus::message_builder::MarshalledMessage;
@@ -23,6 +24,9 @@ const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 /// So many processes a scope may have at least as long as it is being made: the stub, the first process, and one that may
 /// stand between them. The file gets what was asked for when the stub is gone.
 pub(in crate::cgroup) const FEWEST: u64 = 4;
+
+/// How long nothing may be heard of a job before its scope is looked for.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Has systemd make `paths`' scope with the process `pid` in it, and waits until it has.
 pub(in crate::cgroup) fn start(
@@ -47,13 +51,15 @@ pub(in crate::cgroup) fn start(
     let start = || -> Result<()> {
         let mut asked = Request {
             bus: connect(&scope.manager)?,
+            paths,
             scope,
             properties: &wanted,
+            pid,
         };
         asked.watch_jobs()?;
         // systemd takes a cgroup that is there already, with all that is in it.
         if Cgroup::open(paths)?.is_some_and(|cgroup| refuse_used(&cgroup).is_err()) {
-            asked.namesake(paths).await_end()?;
+            asked.namesake().await_end()?;
             Cgroup::open(paths)?.map_or(Ok(()), |cgroup| refuse_used(&cgroup))?;
         }
         let mut missing = slices::missing(&mut asked.bus, paths, scope)?;
@@ -71,7 +77,7 @@ pub(in crate::cgroup) fn start(
                 }
                 UNIT_EXISTS if slices::pass_over(&mut asked.bus, &mut missing)? => {}
                 UNIT_EXISTS => {
-                    asked.namesake(paths).await_end()?;
+                    asked.namesake().await_end()?;
                     missing = slices::missing(&mut asked.bus, paths, scope)?;
                 }
                 _ => return Err(refusal.into()),
@@ -81,13 +87,15 @@ pub(in crate::cgroup) fn start(
     start().with_context(|| format!("have systemd start {}", scope.unit))
 }
 
+/// Whose scope it is, for people.
+pub(super) fn description(paths: &Paths) -> String {
+    format!("corten container {}", paths.owner)
+}
+
 /// What every scope has.
 fn first_properties(paths: &Paths, scope: &Scope, pid: i32) -> Vec<Property> {
     let mut properties = vec![
-        Property::new(
-            "Description",
-            Value::Text(format!("corten container {}", paths.owner)),
-        ),
+        Property::new("Description", Value::Text(description(paths))),
         Property::new("Slice", Value::Text(scope.slice.clone())),
         // The cgroup's inside is corten's and the container's: systemd leaves it alone.
         Property::new("Delegate", Value::Bool(true)),
@@ -110,8 +118,11 @@ fn first_properties(paths: &Paths, scope: &Scope, pid: i32) -> Vec<Property> {
 /// A scope that is being asked for.
 struct Request<'a> {
     bus: Bus,
+    paths: &'a Paths,
     scope: &'a Scope,
     properties: &'a [Property],
+    /// The first process in it.
+    pid: i32,
 }
 
 impl Request<'_> {
@@ -167,14 +178,18 @@ impl Request<'_> {
                     }
                 };
             }
-            if let Heard::Signal(signal) = self.bus.next()? {
-                ended.extend(job(&signal));
+            match self.bus.next_within(QUIET)? {
+                Some(Heard::Signal(signal)) => ended.extend(job(&signal)),
+                Some(Heard::Answer { .. }) => {}
+                // One that has executed itself anew has another name, or said it before it was on the bus again.
+                None if is_in(self.paths, self.pid)? => return Ok(Ok(())),
+                None => {}
             }
         }
     }
 
-    fn namesake<'b>(&'b mut self, paths: &'b Paths) -> Namesake<'b> {
-        Namesake::new(&mut self.bus, &self.scope.unit, paths)
+    fn namesake(&mut self) -> Namesake<'_> {
+        Namesake::new(&mut self.bus, &self.scope.unit, self.paths)
     }
 }
 
