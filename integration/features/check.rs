@@ -3,7 +3,9 @@
 //! read. That it refuses what `create` refuses is held by `broken`, with its whole corpus.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
 use corten_integration::{Container, Draft, Outcome, Trial, is_everyones, plant, probe, trial};
@@ -221,6 +223,28 @@ fn host_cases() -> Vec<HostCase> {
             "/process/args/0",
         ),
         (
+            "a program on a mount that lets nothing be executed",
+            |draft| {
+                draft
+                    .mount("/data", "bind", "/bin", &["bind", "noexec"])
+                    .args(&["/data/true"])
+            },
+            "/process/args/0",
+        ),
+        (
+            "a program in somebody else's directory",
+            |draft| {
+                let draft = draft.file("/closed/mine", "#!/probe\n", 0o755);
+                let closed = fs::Permissions::from_mode(0o700);
+                fs::set_permissions(draft.rootfs().join("closed"), closed).unwrap();
+                draft
+                    .with("/process/user", json!({"uid": 7, "gid": 7}))
+                    .capabilities(&[])
+                    .args(&["/closed/mine"])
+            },
+            "/process/args/0",
+        ),
+        (
             "a hook in the container that it lacks",
             |draft| draft.with("/hooks/startContainer/-", json!({"path": "/nothing"})),
             "/hooks/startContainer/0",
@@ -247,6 +271,23 @@ fn host_cases() -> Vec<HostCase> {
             "a node where a file is",
             |draft| draft.without_mount("/dev").file("/dev/null", "", 0o666),
             "/linux/devices",
+        ));
+        cases.push((
+            "a longer map than the kernel takes",
+            |draft| {
+                let ranges = (0..200).map(|number| {
+                    let id = 3_000_000_000_u32 + 2 * number;
+                    json!({"containerID": number, "hostID": id, "size": 1})
+                });
+                let mut ranges: Vec<_> = ranges.collect();
+                for range in &mut ranges[1..] {
+                    range["containerID"] = range["hostID"].clone();
+                }
+                draft
+                    .user_namespace(100_000, 1000)
+                    .with("/linux/uidMappings", json!(ranges))
+            },
+            "/linux/uidMappings",
         ));
     }
     let own = fs::read_to_string("/proc/self/status").unwrap();
@@ -306,6 +347,50 @@ fn the_host_is_asked_as_create_would_ask_it() {
                 "{name}: {}",
                 out.stderr
             );
+        }
+    });
+}
+
+/// Who would hear the listener's message is found without a connection, which an agent would take for a container's.
+#[test]
+fn an_agent_is_looked_for_without_a_word_to_it() {
+    trial(|t| {
+        let listener = |name: &str| {
+            let rules = json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]);
+            base(t)
+                .with(
+                    "/linux/seccomp",
+                    json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": t.dir.join(name)}),
+                )
+                .probe("print fine")
+                .done()
+        };
+        let held = UnixListener::bind(t.dir.join("held")).unwrap();
+        held.set_nonblocking(true).unwrap();
+        drop(UnixListener::bind(t.dir.join("left")).unwrap());
+        let _datagrams = UnixDatagram::bind(t.dir.join("datagrams")).unwrap();
+        for name in ["held", "left", "datagrams"] {
+            fs::set_permissions(t.dir.join(name), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+
+        let (out, answer) = check(t, &listener("held").bundle, &[]);
+        assert_eq!((out.code, findings(&answer).len()), (0, 0), "{answer:#}");
+        let heard = held.accept().expect_err("a connection was made");
+        assert_eq!(heard.kind(), ErrorKind::WouldBlock);
+        for (name, why) in [
+            ("left", "nobody listens on"),
+            ("datagrams", "takes datagrams"),
+        ] {
+            let c = listener(name);
+            let (out, answer) = check(t, &c.bundle, &[]);
+            assert_eq!(out.code, 1, "{answer:#}");
+            let [["refused", "host", "/linux/seccomp/listenerPath", message]] =
+                findings(&answer)[..]
+            else {
+                panic!("{answer:#}")
+            };
+            assert!(message.contains(why), "{message}");
+            c.run().fails();
         }
     });
 }

@@ -2,10 +2,11 @@
 //! Faults: fork bombs, frozen containers, verbs at the same time, a runtime that is killed, files that can't be written.
 
 use std::fs;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use corten_integration::{
-    Container, Trial, eventually, has_controllers, hierarchies, is_everyones, trial,
+    Container, Driver, Trial, eventually, has_controllers, hierarchies, is_everyones, trial,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -94,6 +95,30 @@ fn delete_force_takes_a_frozen_container() {
             }
         }
         c.delete_force().ok();
+    });
+}
+
+/// A create whose hook never ends, with what the hook has started.
+#[test]
+fn delete_force_ends_a_create_that_waits_for_a_hook() {
+    trial(|t| {
+        let script = "sleep 1000 & echo $! > $0; wait";
+        let begun = t.dir.join("begun");
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script, begun]});
+        let c = t.container().with("/hooks/createRuntime/-", hook).done();
+        let create = c.bundled("create", &[]).spawn();
+        let sleeper = eventually("the hook", || {
+            fs::read_to_string(&begun).ok()?.trim().parse::<i32>().ok()
+        });
+        c.delete_force().ok();
+        create.end().fails();
+        let stat = || fs::read_to_string(format!("/proc/{sleeper}/stat")).ok();
+        eventually("the end of what the hook has started", || {
+            stat()
+                .is_none_or(|stat| stat.contains(") Z "))
+                .then_some(())
+        });
+        c.verb("state", &[]).end().fails();
     });
 }
 
@@ -217,9 +242,21 @@ fn a_killed_create_leaves_what_delete_force_cleans() {
             running.child.kill().ok();
             running.wait(Duration::from_secs(5)).expect("killed");
             c.delete_force().ok();
-            let mut left = corten_integration::Census::residue(&t.prefix);
-            // The user's own, which the trial has made.
-            left.retain(|line| !is_everyones() || !line.ends_with("/callers"));
+            let residue = || {
+                let mut left = corten_integration::Census::residue(&t.prefix);
+                // The user's own, which the trial has made.
+                left.retain(|line| !is_everyones() || !line.ends_with("/callers"));
+                left
+            };
+            // A slice that create has not come to mark ends when systemd comes to it.
+            let end = Instant::now() + Duration::from_secs(10);
+            while Driver::current() == Driver::Systemd
+                && !residue().is_empty()
+                && Instant::now() < end
+            {
+                sleep(Duration::from_millis(50));
+            }
+            let left = residue();
             assert!(left.is_empty(), "killed after {} us: {left:#?}", step * 700);
         }
     });

@@ -14,6 +14,7 @@ mod cgroups;
 mod check;
 mod costs;
 mod devices;
+mod engines;
 mod escapes;
 mod events;
 mod exec;

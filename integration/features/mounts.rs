@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use corten_integration::{Draft, Driver, Mounts, Trial, has_controllers, plant, probe, trial};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn admin(draft: Draft<'_>) -> Draft<'_> {
     draft.capabilities(&["CAP_SYS_ADMIN"])
@@ -777,8 +777,10 @@ fn a_mount_goes_into_what_is_there_by_then() {
     trial(|t| {
         let over = t.directory("over");
         fs::write(over.join("file"), "the host's\n").unwrap();
-        fs::create_dir_all(over.join("deep")).unwrap();
         fs::create_dir_all(over.join("below")).unwrap();
+        // A user's container makes a directory in it.
+        fs::create_dir_all(over.join("deep")).unwrap();
+        fs::set_permissions(over.join("deep"), fs::Permissions::from_mode(0o777)).unwrap();
         let draft = t.container().writable();
         for name in ["plain", "linked", "above", "twice", "many"] {
             fs::create_dir_all(draft.rootfs().join(name).join("deep")).unwrap();
@@ -811,11 +813,13 @@ fn a_mount_goes_into_what_is_there_by_then() {
         }
         let table = out.seen("mounts");
         let table = table.as_array().unwrap();
+        // The one that is seen: of several at one point each is on the one before it. Their order here says nothing, a
+        // bind mount of a user's is older than what is mounted before it.
         let last = |point: &str| {
-            let found = table.iter().rfind(|mount| mount["point"] == point);
-            found
-                .unwrap_or_else(|| panic!("nothing at {point}"))
-                .clone()
+            let here: Vec<&Value> = table.iter().filter(|one| one["point"] == point).collect();
+            let is_covered = |id: &Value| here.iter().any(|other| other["parent"] == *id);
+            let found = here.iter().find(|one| !is_covered(&one["id"]));
+            (*found.unwrap_or_else(|| panic!("nothing at {point}"))).clone()
         };
         // What is seen at a path is on what is seen above it.
         for (inner, outer) in [

@@ -8,6 +8,7 @@ use corten_integration::{
     Container, Delegation, Draft, Mounts, Outcome, SUBORDINATE, Trial, UID, eventually,
     hierarchies, trial,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// A draft that asks for no cgroup.
@@ -79,6 +80,33 @@ fn without_a_cgroup_all_processes_are_found() {
         c.verb("kill", &["--all"]).arg("KILL").end().ok();
         c.wait();
         c.delete().ok();
+    });
+}
+
+/// In its init, which no cgroup would end, or itself: stopped, it doesn't clean up.
+#[test]
+fn a_create_that_hangs_is_ended_without_a_cgroup() {
+    for is_stopped in [false, true] {
+        end_hanging(is_stopped);
+    }
+}
+
+fn end_hanging(is_stopped: bool) {
+    trial(|t| {
+        t.become_user(Delegation::None);
+        let begun = t.dir.join("begun");
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo > $0; sleep 1000; exit 0", begun]});
+        let c = draft(t).with("/hooks/createContainer/-", hook).done();
+        let create = c.bundled("create", &[]).spawn();
+        eventually("the hook", || begun.exists().then_some(()));
+        if is_stopped {
+            let maker = Pid::from_child(&create.child);
+            kill_process(maker, Signal::STOP).unwrap();
+        }
+        c.delete_force().ok();
+        let ended = create.end();
+        assert_ne!(ended.code, 0, "{}", ended.stderr);
+        c.verb("state", &[]).end().fails();
     });
 }
 
@@ -212,6 +240,51 @@ fn exec_pid(c: &Container<'_>) -> i32 {
     let options = ["--detach", "--pid-file", file.to_str().unwrap()];
     c.exec_call(&options, &["/probe", "pause"]).end().ok();
     fs::read_to_string(file).unwrap().parse().unwrap()
+}
+
+/// The container's cgroups, with some in them that others of its ids have made and keep to themselves.
+fn with_others_cgroups(t: &Trial) -> Container<'_> {
+    let (top, options) = ("/sys/fs/cgroup", ["nosuid", "noexec", "nodev"]);
+    let c = t
+        .container()
+        .users_ranges()
+        .with("/linux/cgroupsPath", json!("one"))
+        .namespace("cgroup", None)
+        .without_mount(top)
+        .mount(top, "cgroup", "cgroup", &options)
+        .probe(&format!(
+            "mkdir {top}/a + chmod {top}/a 777 + print up + pause"
+        ))
+        .done();
+    let out = c.run_detached();
+    c.says(&out, "up");
+    let steps =
+        format!("mkdir {top}/a/b + mkdir {top}/a/b/c + mkdir {top}/a/b/d + chmod {top}/a/b 700");
+    let words: Vec<&str> = ["/probe"].into_iter().chain(steps.split(' ')).collect();
+    let made = c.exec_call(&["--user", "5:5"], &words).end().ok();
+    assert_eq!(
+        made.all("mkdir"),
+        [
+            json!({"ok": true}),
+            json!({"ok": true}),
+            json!({"ok": true})
+        ]
+    );
+    c
+}
+
+#[test]
+fn cgroups_of_the_container_s_other_ids_are_removed() {
+    trial(|t| {
+        let user = t.become_user(Delegation::Around);
+        let c = with_others_cgroups(t);
+        let own = user.cgroup.replace("callers", "one");
+        let mut all = hierarchies().iter();
+        let own = all.find(|one| one.unified()).unwrap().dir(&own);
+        assert!(own.join("a/b/d").exists());
+        c.end();
+        assert!(!own.exists());
+    });
 }
 
 #[test]

@@ -215,11 +215,10 @@ impl<'t> Draft<'t> {
     pub fn done(self) -> Container<'t> {
         let namespaces = self.spec["linux"]["namespaces"].as_array();
         let lacks = namespaces.is_some_and(|all| all.iter().all(|one| one["type"] != "user"));
-        let draft =
-            match user::is_everyones() && lacks && !self.trial.name.starts_with("rootless::") {
-                true => self.users_ranges(),
-                false => self,
-            };
+        let draft = match user::is_everyones() && lacks && !user::is_own_matter(&self.trial.name) {
+            true => self.users_ranges(),
+            false => self,
+        };
         draft.write()
     }
 

@@ -36,11 +36,11 @@ impl Driver {
         }
     }
 
-    /// The name under which exceptions list `runtime` with this driver alone.
-    pub fn qualified(self, runtime: &str) -> String {
+    /// What the environment and the exceptions call it.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Files => format!("{runtime}+file"),
-            Self::Systemd => format!("{runtime}+systemd"),
+            Self::Files => "file",
+            Self::Systemd => "systemd",
         }
     }
 }

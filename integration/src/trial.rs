@@ -76,15 +76,21 @@ pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
 
 /// The names under which exceptions list a runtime as it is called here, the most special first.
 fn listed_as(runtime: &Runtime) -> Vec<String> {
-    let names = [&runtime.versioned, &runtime.name];
-    let special = |name: &String| {
-        let as_user = user::is_everyones().then(|| format!("{name}+rootless"));
-        as_user
-            .into_iter()
-            .chain([Driver::current().qualified(name), name.clone()])
-            .collect::<Vec<_>>()
+    let names = [runtime.versioned.as_str(), &runtime.name];
+    let driver = Driver::current().name();
+    let ways = match user::is_everyones() {
+        true => vec![
+            format!("rootless+{driver}"),
+            "rootless".into(),
+            driver.into(),
+        ],
+        false => vec![driver.to_owned()],
     };
-    names.into_iter().flat_map(special).collect()
+    let special = ways.iter().flat_map(|way| {
+        let names = names.into_iter().chain(["any"]);
+        names.map(move |name| format!("{name}+{way}"))
+    });
+    special.chain(names.map(str::to_owned)).collect()
 }
 
 /// `module::function` of the test whose closure this is.
@@ -122,7 +128,7 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
         calls: Cell::new(0),
         user: OnceCell::new(),
     };
-    if user::is_everyones() && !name.starts_with("rootless::") {
+    if user::is_everyones() && !user::is_own_matter(name) {
         trial.become_user(Delegation::Around);
     }
 
@@ -249,6 +255,18 @@ impl Trial {
     pub fn become_user(&self, delegation: Delegation) -> &User {
         let user = || User::new(&self.cgroup_parent(), &self.dir, delegation);
         self.user.get_or_init(user)
+    }
+
+    /// The same by an engine of the user's, which is root of a user namespace.
+    pub fn become_engine(&self, delegation: Delegation) -> &User {
+        let user = self.become_user(delegation);
+        user.become_engine(probe(), self.captured());
+        user
+    }
+
+    /// What the host has for the id `id` of the runtime's caller.
+    pub fn host_id(&self, id: u32) -> u32 {
+        self.user.get().map_or(id, |user| user.engines(id))
     }
 
     /// A new container in the making: the base bundle, with an id of its own.

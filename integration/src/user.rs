@@ -2,6 +2,7 @@
 //! A user without privileges who calls the runtime: ids of their own, subordinate ones where a test asks for them, and a
 //! cgroup to call from that is delegated or not. The suite itself stays root, to look at everything.
 
+use std::cell::OnceCell;
 use std::env;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,8 +10,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::call::Call;
+use crate::call::{Call, Running};
 use crate::cgroups;
+use crate::trial::eventually;
 
 /// Whether every test's runtime is called by the user (`CORTEN_USER=rootless`), and not only where a test says so.
 pub fn is_everyones() -> bool {
@@ -35,6 +37,15 @@ pub const UID: u32 = 1000;
 pub const SUBORDINATE: u32 = 100_000;
 /// How many.
 pub const COUNT: u32 = 400_000;
+/// How many of them an engine has for itself.
+const ENGINES: u32 = 65_536;
+
+/// Whether the test `name` says itself who calls the runtime.
+pub(crate) fn is_own_matter(name: &str) -> bool {
+    ["rootless::", "engines::"]
+        .iter()
+        .any(|start| name.starts_with(start))
+}
 
 /// What of the cgroups is the user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +75,7 @@ pub struct User {
     pub cgroup: String,
     ids: PathBuf,
     made: Vec<PathBuf>,
+    engine: OnceCell<Running>,
 }
 
 impl User {
@@ -86,7 +98,38 @@ impl User {
         for dir in given {
             delegate(dir);
         }
-        Self { cgroup, ids, made }
+        Self {
+            cgroup,
+            ids,
+            made,
+            engine: OnceCell::new(),
+        }
+    }
+
+    /// From here on calls are made as an engine of the user makes them: by root of a user namespace with all of the user's
+    /// ids, and of a mount namespace, that stay as long as the trial.
+    pub(crate) fn become_engine(&self, holder: &Path, captured: PathBuf) {
+        let range = format!("{SUBORDINATE},1,{ENGINES}");
+        let held = self
+            .call(Path::new("unshare"), captured)
+            .args(["--user", "--map-root-user", "--mount"])
+            .args(["--map-users", &range, "--map-groups", &range, "--"])
+            .arg(holder)
+            .args(["print", "up", "+", "pause"])
+            .spawn();
+        eventually("the engine's namespaces", || {
+            held.output().contains("up").then_some(())
+        });
+        self.engine.set(held).expect("one engine");
+    }
+
+    /// What the host has for the engine's id `id`.
+    pub(crate) fn engines(&self, id: u32) -> u32 {
+        match (self.engine.get(), id) {
+            (None, id) => id,
+            (Some(_), 0) => UID,
+            (Some(_), id) => SUBORDINATE + id - 1,
+        }
     }
 
     /// A call of `program` by the user.
@@ -100,10 +143,24 @@ impl User {
                 format!("unix:path={runtime}/bus"),
             )
             .env("XDG_RUNTIME_DIR", runtime)
+            .env("USER", "user")
             .args(["-c", BECOME])
             .arg(cgroup)
             .arg(&self.ids)
             .arg(UID.to_string())
+            .args(self.engine.get().into_iter().flat_map(|engine| {
+                let target = engine.child.id().to_string();
+                [
+                    "nsenter",
+                    "--user",
+                    "--mount",
+                    "--preserve-credentials",
+                    "--target",
+                ]
+                .map(String::from)
+                .into_iter()
+                .chain([target, "--".into()])
+            }))
             .arg(program)
     }
 }
@@ -122,6 +179,10 @@ pub(crate) fn delegate(dir: &Path) {
 
 impl Drop for User {
     fn drop(&mut self) {
+        if let Some(mut engine) = self.engine.take() {
+            engine.child.kill().expect("end the engine");
+            engine.child.wait().expect("end the engine");
+        }
         // What still holds a process or a container's cgroup is for the census to find.
         for dir in self.made.iter().rev() {
             let _ = fs::remove_dir(dir);

@@ -77,10 +77,6 @@ const ONLY_CREATE: &[(&str, &str)] = &[
     ("hook killed", "it has to run for that"),
     ("hook that takes too long", "it has to run for that"),
     (
-        "idmap of a file system that has none",
-        "it shows when it is asked to map",
-    ),
-    (
         "memory limit too low",
         "how much a process needs shows when it runs",
     ),

@@ -91,8 +91,8 @@ fn a_bus_that_stops_half_way_ends_create() {
             .collect();
         for (messages, (c, running)) in creates.into_iter().enumerate() {
             let out = running.end();
-            if messages == MESSAGES {
-                // That was all there is to hear.
+            if messages + 1 >= MESSAGES {
+                // The last one is not needed where its work is seen: a systemd that executes itself anew may not send it.
                 out.ok();
                 c.delete_force().ok();
                 continue;

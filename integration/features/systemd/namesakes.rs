@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{is_driver, limited, properties, tool};
 
-/// Less than a request of systemd may take, and more than one takes on emulated processors.
-const AT_ONCE: Duration = Duration::from_secs(15);
+/// Less than systemd may take for a scope's end, and more than a request takes on emulated processors.
+const AT_ONCE: Duration = Duration::from_secs(8);
 
 #[test]
 fn a_name_can_be_used_again_at_once() {
