@@ -8,11 +8,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroups::{below, hierarchies};
 use crate::driver::{self, Driver};
+use crate::processes::processes;
 use crate::runtime::Runtime;
 
 /// What there was of the host's own before a trial.
@@ -158,7 +160,7 @@ impl Census {
             for dir in cgroups(&self.prefix) {
                 let _ = fs::remove_dir(dir);
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         for ((name, now), before) in KERNEL.iter().zip(kernel()).zip(&self.kernel) {
             if now != *before {
@@ -213,64 +215,6 @@ fn entries(dir: &Path) -> Vec<String> {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
-}
-
-/// Processes that bear the prefix, and are not the test process itself.
-pub fn processes(prefix: &str) -> Vec<(i32, String)> {
-    let own = std::process::id();
-    let kernel = kernel_threads();
-    let pids = entries(Path::new("/proc"))
-        .into_iter()
-        .filter_map(|name| name.parse::<i32>().ok());
-    pids.filter(|pid| pid.cast_unsigned() != own && !kernel.contains(pid))
-        .filter_map(|pid| Some((pid, bearer(pid, prefix)?)))
-        .collect()
-}
-
-/// The kernel's own threads, in one read: most of a machine's processes, and never a container's. None where the
-/// process table is a container's.
-fn kernel_threads() -> BTreeSet<i32> {
-    if fs::read("/proc/2/comm").is_ok_and(|name| name == b"kthreadd\n") {
-        let children = fs::read_to_string("/proc/2/task/2/children").unwrap_or_default();
-        return children.split(' ').flat_map(str::parse).collect();
-    }
-    BTreeSet::new()
-}
-
-/// What the process is, if it bears the prefix. One that vanishes while being looked at is none.
-fn bearer(pid: i32, prefix: &str) -> Option<String> {
-    let read = |name: &str| {
-        let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).replace('\0', " ")
-    };
-    let found = ["cmdline", "cgroup", "environ"]
-        .into_iter()
-        .find(|name| read(name).contains(prefix))?;
-    let status = read("status");
-    let field = |key: &str| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    if status.is_empty() {
-        return None;
-    }
-    // The dead who wait for the machine's init to reap them are no longer the runtime's.
-    if field("State:").starts_with('Z') && field("PPid:") == "1" {
-        return None;
-    }
-    // Reaped, and on its way out of the kernel's tables.
-    if field("State:").starts_with('X') {
-        return None;
-    }
-    Some(format!(
-        "[{}] {} (known by its {found})",
-        read("cmdline"),
-        field("State:")
-    ))
 }
 
 /// Cgroups on any hierarchy below a directory that bears the prefix, deepest first; the trial's own parents, which

@@ -35,6 +35,7 @@ mod draft;
 mod driver;
 mod exceptions;
 mod kernel;
+mod processes;
 mod programs;
 mod runtime;
 mod seen;
