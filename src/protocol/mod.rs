@@ -37,8 +37,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Error, Kind, Result};
 pub use step::{ORDER, Rule, Step};
 
-/// The longest message: a failure with its chain.
-const MESSAGE_MAX: usize = 64 << 10;
+/// What one side says to the other.
+pub trait Word: for<'de> Deserialize<'de> {
+    /// The longest there is, in bytes: its receiver has room for no more.
+    const LONGEST: usize;
+}
 
 /// What the runtime says to the container's init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +56,11 @@ pub enum ToChild {
     Release,
     /// `start`: become the user's program.
     Start,
+}
+
+impl Word for ToChild {
+    /// A name alone. Room that init doesn't need would count against the container's memory limit.
+    const LONGEST: usize = 64;
 }
 
 /// What the container's init says to the runtime.
@@ -76,6 +84,11 @@ pub enum ToParent {
     },
 }
 
+impl Word for ToParent {
+    /// A failure with its chain.
+    const LONGEST: usize = 64 << 10;
+}
+
 /// One end of a connection on which `Out` is sent and `In` received.
 #[derive(Debug)]
 pub struct Channel<Out, In> {
@@ -94,7 +107,7 @@ pub fn pair() -> Result<(ParentEnd, ChildEnd)> {
     Ok((Channel::over(parent), Channel::over(child)))
 }
 
-impl<Out: Serialize, In: for<'de> Deserialize<'de>> Channel<Out, In> {
+impl<Out: Serialize, In: Word> Channel<Out, In> {
     /// Over a connected socket.
     pub fn over(socket: OwnedFd) -> Self {
         let kinds = std::marker::PhantomData;
@@ -115,7 +128,7 @@ impl<Out: Serialize, In: for<'de> Deserialize<'de>> Channel<Out, In> {
 
     /// The next message; `None` when the other side has ended the connection.
     pub fn receive(&self) -> Result<Option<In>> {
-        let bytes = match socket::receive(self.socket.as_fd(), MESSAGE_MAX) {
+        let bytes = match socket::receive(self.socket.as_fd(), In::LONGEST) {
             Ok(message) => message.bytes,
             // The other side went away with something of ours unread.
             Err(error) if error.errno() == corten_sys::Errno::CONNRESET => return Ok(None),

@@ -53,6 +53,14 @@ fn size_of_block(layout: Layout) -> Option<(usize, usize)> {
     (size < SIZES).then_some((size, bytes))
 }
 
+/// A block of the area for a clone.
+fn take_own(layout: Layout) -> Option<*mut u8> {
+    IS_CLONE
+        .load(Ordering::Relaxed)
+        .then(|| take(layout))
+        .flatten()
+}
+
 /// A block of the area, if it has one.
 fn take(layout: Layout) -> Option<*mut u8> {
     let (size, bytes) = size_of_block(layout)?;
@@ -93,12 +101,18 @@ fn is_of_the_area(block: *mut u8) -> bool {
 // nobody else's until they are given back. A clone leaves what is not of the area to the kernel, which ends it soon.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let own = IS_CLONE
-            .load(Ordering::Relaxed)
-            .then(|| take(layout))
-            .flatten();
         // SAFETY: the caller's.
-        own.unwrap_or_else(|| unsafe { System.alloc(layout) })
+        take_own(layout).unwrap_or_else(|| unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let Some(block) = take_own(layout) else {
+            // SAFETY: the caller's. Large ones come from the kernel, which need not be written to be zeros.
+            return unsafe { System.alloc_zeroed(layout) };
+        };
+        // SAFETY: it has that size at least, and is nobody else's.
+        unsafe { block.write_bytes(0, layout.size()) };
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
