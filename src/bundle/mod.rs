@@ -25,6 +25,7 @@ use crate::seccomp::model::Wanted;
 use finding::{Finding, Report, Severity, Unknown};
 use spec::{LinuxResources, Process, Spec};
 
+pub use rules::idmaps::MAPPINGS_MAX;
 pub use rules::rdt::{is_rdt_group, schemata_lines};
 pub use rules::seccomp::wanted as wanted_filter;
 pub use rules::sysctl::{sysctl_namespace, sysctl_path};

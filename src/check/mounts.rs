@@ -12,6 +12,7 @@ use corten_sys::process::{self, Namespaces as Kinds};
 use corten_sys::stub::Stub;
 
 use super::Asked;
+use crate::bundle::MAPPINGS_MAX;
 use crate::bundle::finding::Report;
 use crate::host::{kernel, lsm};
 use crate::plan::devices::{Device, Making};
@@ -19,9 +20,6 @@ use crate::plan::filesystem::NewFilesystem;
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::namespaces::{IdMap, IdMaps};
 use crate::plan::options::{SourceLink, TargetLink};
-
-/// How many ranges one map can have.
-const RANGES_MAX: usize = 340;
 
 /// Where a path of the container leads, as far as that can be known before there is one.
 pub(super) enum Place {
@@ -230,8 +228,8 @@ pub(super) fn containers_id_maps(asked: &Asked<'_>, report: &mut Report) {
 fn refuse_long(maps: &[IdMap], pointer: &str, report: &mut Report) {
     let (length, page) = (IdMaps::text(maps).len(), process::page_size());
     let count = maps.len();
-    if count > RANGES_MAX {
-        let text = format!("the kernel takes {RANGES_MAX} mappings, these are {count}");
+    if count > MAPPINGS_MAX {
+        let text = format!("the kernel takes {MAPPINGS_MAX} mappings, these are {count}");
         report.lacks(pointer, text, "");
     } else if length >= page {
         let text = format!(

@@ -6,8 +6,8 @@ use super::super::finding::Report;
 use super::super::spec::{LinuxIdMapping, LinuxNamespaceType, Spec};
 use super::{namespace, with_linux};
 
-/// The kernel's limit for one map.
-const MAPPINGS_MAX: usize = 340;
+/// The kernel's limit for one map (UID_GID_MAP_MAX_EXTENTS in include/linux/user_namespace.h).
+pub const MAPPINGS_MAX: usize = 340;
 
 pub(in super::super) fn presence(spec: &Spec, report: &mut Report) {
     with_linux(spec, |linux| {
