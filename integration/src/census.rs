@@ -226,7 +226,9 @@ pub fn cgroups(prefix: &str) -> Vec<PathBuf> {
     let slice = format!("{}.slice", driver::slice(prefix));
     all.filter(|dir| {
         let text = dir.to_string_lossy();
-        (text.contains(prefix) && !dir.ends_with(prefix)) || text.contains(&slice)
+        let is_overlooked = driver::leaves_slices() && text.ends_with(".slice");
+        !is_overlooked
+            && ((text.contains(prefix) && !dir.ends_with(prefix)) || text.contains(&slice))
     })
     .collect()
 }

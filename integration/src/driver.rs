@@ -3,10 +3,12 @@
 //! cgroup a container has by `Trial::cgroup_of`, and hold with both.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
-use crate::user::UID;
+use crate::runtime::Runtime;
+use crate::user::{self, UID};
 
 /// Who makes cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,29 @@ pub fn slice(prefix: &str) -> String {
     prefix.replace('-', "_")
 }
 
+/// `systemctl` or another of systemd's tools, for the systemd that makes the containers' cgroups.
+pub fn systemd_tool(program: &str) -> Command {
+    if !user::is_everyones() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    let runtime = format!("XDG_RUNTIME_DIR=/run/user/{UID}");
+    command.args(["-u", "rootless", "--", "env", &runtime, program, "--user"]);
+    command
+}
+
+/// Whether the runtime leaves the slices that it has had made for scopes: all do but corten.
+pub fn leaves_slices() -> bool {
+    Driver::current() == Driver::Systemd && !Runtime::current().is_corten()
+}
+
+/// Ends those of the trial with this prefix.
+pub fn end_slices(prefix: &str) {
+    let pattern = format!("{}*.slice", slice(prefix));
+    let stopped = systemd_tool("systemctl").args(["stop", &pattern]).status();
+    assert!(stopped.is_ok_and(|status| status.success()), "{pattern}");
+}
+
 /// The transient units of systemd that bear one of `names`, failed ones among them: each has a file as long as systemd
 /// knows it, which is read faster than systemd is asked.
 pub fn units(names: &[&str]) -> Vec<String> {
@@ -58,7 +83,8 @@ pub fn units(names: &[&str]) -> Vec<String> {
         let dir = Path::new(root).join("transient");
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if names.iter().any(|bears| name.contains(bears)) {
+            let is_overlooked = leaves_slices() && name.ends_with(".slice");
+            if !is_overlooked && names.iter().any(|bears| name.contains(bears)) {
                 found.push(name);
             }
         }

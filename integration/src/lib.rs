@@ -50,7 +50,7 @@ pub use cgroups::{Hierarchy, has_controllers, hierarchies, unified};
 pub use console::{Console, Terminal};
 pub use container::Container;
 pub use draft::{Draft, set};
-pub use driver::Driver;
+pub use driver::{Driver, systemd_tool};
 pub use exceptions::{Expected, exceptions, expected};
 pub use kernel::kernel_is_since;
 pub use programs::plant;

@@ -146,6 +146,9 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
         census.sweep();
     }
     census::remove_parents(&trial.cgroup_parent());
+    if driver::leaves_slices() {
+        driver::end_slices(&trial.prefix);
+    }
     let clean = result.is_ok() && findings.is_empty();
     if clean || std::env::var_os("CORTEN_KEEP").is_none() {
         // Not worth failing for: what matters in it was looked at above.

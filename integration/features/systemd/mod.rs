@@ -8,12 +8,11 @@ mod namesakes;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use corten_integration::{Container, Driver, Trial, UID, eventually, is_everyones, trial};
+use corten_integration::{Container, Driver, Trial, eventually, is_everyones, systemd_tool, trial};
 use serde_json::{Value, json};
 
 /// Whether systemd makes the cgroups here.
@@ -25,20 +24,9 @@ fn is_driver() -> bool {
     is_driver
 }
 
-/// `systemctl` or `systemd-run`, for the systemd that makes the containers' cgroups.
-fn tool(program: &str) -> Command {
-    if !is_everyones() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("runuser");
-    let runtime = format!("XDG_RUNTIME_DIR=/run/user/{UID}");
-    command.args(["-u", "rootless", "--", "env", &runtime, program, "--user"]);
-    command
-}
-
 /// Properties of the container's scope, as `systemctl show` prints them.
 fn properties(c: &Container<'_>, names: &[&str]) -> Vec<String> {
-    let out = tool("systemctl")
+    let out = systemd_tool("systemctl")
         .args(["show", &format!("t-{}.scope", c.id)])
         .args(names.iter().map(|name| format!("--property={name}")))
         .output()
@@ -155,7 +143,13 @@ fn a_reload_of_systemd_changes_nothing() {
         let before = read();
         denied();
         for call in [&["daemon-reload"][..], &["daemon-reexec"][..]] {
-            assert!(tool("systemctl").args(call).status().unwrap().success());
+            assert!(
+                systemd_tool("systemctl")
+                    .args(call)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
             assert_eq!(read(), before, "{call:?}");
             denied();
         }
@@ -288,7 +282,10 @@ fn a_reload_of_systemd_outlasts_a_delete() {
         let slow = generators.join(&c.id);
         fs::write(&slow, "#!/bin/sh\nsleep 5\n").unwrap();
         fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut reload = tool("systemctl").arg("daemon-reload").spawn().unwrap();
+        let mut reload = systemd_tool("systemctl")
+            .arg("daemon-reload")
+            .spawn()
+            .unwrap();
         let name = slow.to_string_lossy();
         eventually("a generator", || is_running(&name).then_some(()));
         c.delete_force().ok();

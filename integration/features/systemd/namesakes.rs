@@ -5,10 +5,10 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use corten_integration::{Container, Trial, eventually, trial, unified};
+use corten_integration::{Container, Trial, eventually, systemd_tool, trial, unified};
 use serde_json::json;
 
-use super::{is_driver, limited, properties, tool};
+use super::{is_driver, limited, properties};
 
 /// Less than systemd may take for a scope's end, and more than a request takes on emulated processors.
 const AT_ONCE: Duration = Duration::from_secs(8);
@@ -44,7 +44,7 @@ fn namesake<'t>(t: &'t Trial, other: &Container<'_>) -> Container<'t> {
 /// SIGTERM; and that process.
 fn strange<'t>(t: &'t Trial, settings: &[&str]) -> (Container<'t>, Child) {
     let c = limited(t, json!({}));
-    let mut command = tool("systemd-run");
+    let mut command = systemd_tool("systemd-run");
     let unit = format!("--unit=t-{}.scope", c.id);
     command.args(["--scope", "--quiet", &unit]).args(settings);
     command.args(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]);
@@ -62,7 +62,7 @@ fn await_state(c: &Container<'_>, state: &str) {
 
 fn stop(c: &Container<'_>) {
     let unit = format!("t-{}.scope", c.id);
-    let stopped = tool("systemctl")
+    let stopped = systemd_tool("systemctl")
         .args(["stop", "--no-block", &unit])
         .status();
     assert!(stopped.unwrap().success());
@@ -70,13 +70,13 @@ fn stop(c: &Container<'_>) {
 
 fn end_strange(c: &Container<'_>, mut child: Child) {
     let unit = format!("t-{}.scope", c.id);
-    let killed = tool("systemctl")
+    let killed = systemd_tool("systemctl")
         .args(["kill", "--signal=KILL", &unit])
         .status();
     assert!(killed.unwrap().success());
     child.wait().unwrap();
     // Or the census meets it on its way out, or failed.
-    tool("systemctl")
+    systemd_tool("systemctl")
         .args(["reset-failed", &unit])
         .output()
         .unwrap();
