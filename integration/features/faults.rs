@@ -122,6 +122,29 @@ fn delete_force_ends_a_create_that_waits_for_a_hook() {
     });
 }
 
+/// A shell has started it before it executed the runtime in its own place.
+#[test]
+fn delete_force_leaves_what_is_not_of_the_create_that_it_ends() {
+    trial(|t| {
+        let (begun, before) = (t.dir.join("begun"), t.dir.join("before"));
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo > $0; sleep 1000; exit 0", begun]});
+        let c = t.container().with("/hooks/createRuntime/-", hook).done();
+        let create = c.bundled("create", &[]);
+        let create = create.after("sleep 1000 & echo $! > $0", &before).spawn();
+        eventually("the hook", || begun.exists().then_some(()));
+        let bystander = fs::read_to_string(&before).unwrap();
+        let bystander = Pid::from_raw(bystander.trim().parse().unwrap()).unwrap();
+        c.delete_force().ok();
+        create.end().fails();
+        let stat = format!("/proc/{}/stat", bystander.as_raw_nonzero());
+        let lives = fs::read_to_string(stat).is_ok_and(|stat| !stat.contains(") Z "));
+        if lives {
+            kill_process(bystander, Signal::KILL).unwrap();
+        }
+        assert!(lives, "it was killed with the hook");
+    });
+}
+
 #[test]
 fn of_creates_at_the_same_time_one_wins() {
     trial(|t| {

@@ -66,9 +66,14 @@ impl Call {
 
     /// The same from within the cgroup at `dir`.
     pub fn within(self, dir: &Path) -> Self {
+        self.after(r#"echo 0 > "$0/cgroup.procs""#, dir)
+    }
+
+    /// The same by a shell that has run `script`, whose `$0` is `argument`, and executes it in its own place.
+    pub fn after(self, script: &str, argument: &Path) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]);
-        command.arg(dir).arg(self.command.get_program());
+        command.args(["-c", &format!(r#"{script} && exec "$@""#)]);
+        command.arg(argument).arg(self.command.get_program());
         command.args(self.command.get_args()).stdin(Stdio::null());
         let set = |(name, value): (_, Option<&OsStr>)| Some((name, value?.to_owned()));
         let environment: Vec<_> = self.command.get_envs().filter_map(set).collect();

@@ -170,7 +170,7 @@ fn try_make(
     // The end of its cgroup, or of init in it, is not the end of hooks that are outside.
     let has_hooks = !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty());
     if place.entry == Entry::None || has_hooks {
-        record.maker = Some(store::Init::own()?);
+        record.maker = store::Maker::own()?;
     }
     let reservation = store.reserve(record, &bundle.config)?;
     // Undone before the record that names it is.

@@ -92,7 +92,7 @@ fn lock(store: &Store, args: &DeleteArgs) -> Result<Option<Lock>> {
     interrupt::end_children(maker)?;
     match store.lock(&args.id, END_DEADLINE) {
         // It waits for somebody else. What it has made goes by its record; its init ends with it.
-        Err(_) if maker.signal(SIGKILL)? => store.lock(&args.id, END_DEADLINE),
+        Err(_) if maker.process.signal(SIGKILL)? => store.lock(&args.id, END_DEADLINE),
         answer => answer,
     }
 }

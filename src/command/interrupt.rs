@@ -10,17 +10,20 @@ use corten_sys::{Errno, process, signal, spawn};
 
 use crate::error::{Context, Result};
 use crate::host::processes::{self, Child};
-use crate::store::Init;
+use crate::store::Maker;
 
 const SIGKILL: i32 = 9;
 
-/// Kills the children of `maker`: the container's init, a hook, a helper.
-pub(super) fn end_children(maker: &Init) -> Result<()> {
-    let Some(alive) = maker.open()? else {
+/// Kills the children of `maker` that are its own: the container's init, a hook, a helper.
+pub(super) fn end_children(maker: &Maker) -> Result<()> {
+    let Some(alive) = maker.process.open()? else {
         return Ok(());
     };
+    let pid = maker.process.pid;
     let mut opened: Vec<(Child, OwnedFd)> = Vec::new();
-    for child in processes::children(maker.pid)? {
+    let mut children = processes::children(pid)?;
+    children.retain(|child| !maker.inherited.contains(&child.pid));
+    for child in children {
         match process::pidfd(child.pid) {
             Ok(pidfd) => opened.push((child, pidfd)),
             Err(error) if error.errno() == Errno::SRCH => {}
@@ -29,7 +32,7 @@ pub(super) fn end_children(maker: &Init) -> Result<()> {
     }
     // SECURITY: what is still its child after it was opened is what was listed, and not another process that has been given
     // the number since; as long as the maker is the same.
-    let listed = processes::children(maker.pid)?;
+    let listed = processes::children(pid)?;
     if process::wait_for_end(alive.as_fd(), std::time::Duration::ZERO)? {
         return Ok(());
     }

@@ -47,17 +47,16 @@ impl Init {
         })
     }
 
-    /// Writes down the calling process.
-    pub fn own() -> Result<Self> {
+    /// Writes down the calling process; `None` where /proc is that of another PID namespace, in which somebody else has
+    /// its number: the first process of a new one would be written down as the host's init.
+    pub fn own() -> Result<Option<Self>> {
         let pid = process::own_pid();
-        let stat = stat(pid)?
-            .ok_or_else(|| Error::new(Kind::System, "/proc does not show the runtime itself"))?;
-        Ok(Self {
-            pid,
-            start_time: stat.start_time,
-            boot_id: boot_id()?.to_owned(),
-            pidfs_inode: None,
-        })
+        let shown = fs::read_link(fs::CWD, "/proc/self".as_ref())?;
+        if shown.as_os_str() != pid.to_string().as_str() {
+            return Ok(None);
+        }
+        let pidfd = process::pidfd(pid)?;
+        Self::observe(pid, pidfd.as_fd()).map(Some)
     }
 
     /// Whether it is a process of this boot; if not, nothing that was made with it is left either.

@@ -22,6 +22,7 @@ mod file;
 mod filters;
 mod id;
 mod init;
+mod maker;
 mod record;
 mod reservation;
 mod status;
@@ -39,6 +40,7 @@ pub use id::{ContainerId, MAX_LEN};
 pub use init::{Init, boot_id};
 #[doc(hidden)]
 pub use init::{Stat, parse_stat};
+pub use maker::Maker;
 pub use record::{DeviceControl, PidNamespace, Privilege, Record};
 pub use reservation::Reservation;
 pub use status::Status;

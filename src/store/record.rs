@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::id::ContainerId;
 use super::init::Init;
+use super::maker::Maker;
 use super::time;
 use crate::cgroup::{CgroupDriver, Paths};
 use crate::error::{Error, Kind, Result};
@@ -104,7 +105,7 @@ pub struct Record {
     pub device_control: DeviceControl,
     /// Who makes it, in the intent of a container that its cgroup's end alone would not take out of its maker's hands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maker: Option<Init>,
+    pub maker: Option<Maker>,
     /// Set by the store: `Intent` until [`Reservation::commit`](super::Reservation::commit).
     pub(super) phase: Phase,
     /// Its first process, once there is one.

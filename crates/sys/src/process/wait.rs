@@ -53,6 +53,17 @@ fn reap_id(id: WaitId<'_>, wait: Wait) -> Result<Option<Exit>> {
     }))
 }
 
+/// Whether the caller has children, of whatever kind (`__WALL`), ended ones that were not reaped among them.
+pub fn has_children() -> Result<bool> {
+    let every_kind = WaitIdOptions::from_bits_retain(libc::__WALL as u32);
+    let options =
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT | every_kind;
+    match rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::All, options)) {
+        Err(rustix::io::Errno::CHILD) => Ok(false),
+        answer => answer.call("waitid", String::new).map(|_| true),
+    }
+}
+
 /// Asks for SIGKILL when the parent dies (PR_SET_PDEATHSIG), or takes that back.
 pub fn die_with_parent(on: bool) -> Result<()> {
     rustix::process::set_parent_process_death_signal(on.then_some(Signal::KILL))
