@@ -403,12 +403,37 @@ fn what_runs_is_not_refused() {
         plant(probe(), &source.join("tool"));
         let bound = || base(t).mount("/data", "bind", &source, &["bind"]);
         let args = |program: &str| json!([program, "print", "fine"]);
-        let cases: [(&str, Container<'_>); 8] = [
+        let cases: [(&str, Container<'_>); 11] = [
             (
                 "link into a mount",
                 bound()
                     .link("/tool", "/data/tool")
                     .with("/process/args", args("/tool"))
+                    .done(),
+            ),
+            (
+                "link to what a mount hides",
+                bound()
+                    .file("/data/tool", "none", 0o644)
+                    .link("/tool", "/data/tool")
+                    .with("/process/args", args("/tool"))
+                    .done(),
+            ),
+            (
+                "mount whose last word is that programs can be executed",
+                base(t)
+                    .mount("/data", "bind", &source, &["bind", "noexec", "rexec"])
+                    .with("/process/args", args("/data/tool"))
+                    .done(),
+            ),
+            (
+                "working directory in somebody else's",
+                base(t)
+                    .file("/closed/mine/probe", fs::read(probe()).unwrap(), 0o755)
+                    .with("/process/user", json!({"uid": 7, "gid": 7}))
+                    .capabilities(&[])
+                    .with("/process/cwd", json!("/closed/mine"))
+                    .with("/process/args", args("./probe"))
                     .done(),
             ),
             (
@@ -464,6 +489,10 @@ fn what_runs_is_not_refused() {
             if name == "group" {
                 fs::set_permissions(c.rootfs().join("probe"), fs::Permissions::from_mode(0o710))
                     .unwrap();
+            }
+            if name == "working directory in somebody else's" {
+                let closed = fs::Permissions::from_mode(0o700);
+                fs::set_permissions(c.rootfs().join("closed"), closed).unwrap();
             }
             let (out, answer) = check(t, &c.bundle, &[]);
             assert_eq!(out.code, 0, "{name}: {answer:#}");

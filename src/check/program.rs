@@ -2,7 +2,7 @@
 //! Questions about what is executed: the program, what interprets it, where it starts, and the hooks. Part of `check`;
 //! reads only, and below the rootfs through openat2(2) alone.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use corten_sys::Errno;
@@ -24,9 +24,7 @@ const SCRIPTS: usize = 5;
 
 pub(super) fn cwd(asked: &Asked<'_>, report: &mut Report) {
     let cwd = &asked.plan.process.cwd;
-    let mounts = asked.plan.mounts.len();
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    match asked.find(cwd, mounts, flags) {
+    match find(asked, cwd, OFlags::PATH | OFlags::DIRECTORY) {
         // A missing one is made.
         Place::Found(_) | Place::Unknown | Place::Missing(Errno::NOENT) => {}
         Place::Missing(errno) => {
@@ -80,7 +78,7 @@ pub(super) fn program(asked: &Asked<'_>, report: &mut Report) {
     let process = &asked.plan.process;
     let name = process.args.first().map_or("", String::as_str);
     let wrong = if name.contains('/') {
-        executable(asked, &process.cwd.join(name), SCRIPTS)
+        executable(asked, Path::new(name), SCRIPTS)
     } else {
         let path = process
             .env
@@ -92,7 +90,7 @@ pub(super) fn program(asked: &Asked<'_>, report: &mut Report) {
         let places = dirs
             .into_iter()
             .flatten()
-            .map(|dir| process.cwd.join(dir).join(name));
+            .map(|dir| Path::new(dir).join(name));
         in_path(asked, places)
     };
     if let Some(wrong) = wrong {
@@ -123,7 +121,8 @@ fn say(asked: &Asked<'_>, report: &mut Report, pointer: String, wrong: String) {
 fn in_path(asked: &Asked<'_>, places: impl Iterator<Item = PathBuf>) -> Option<String> {
     let mut wrong = "executable file not found in $PATH".to_owned();
     for place in places {
-        match asked.find(&place, asked.plan.mounts.len(), OFlags::PATH) {
+        let path = asked.plan.process.cwd.join(&place);
+        match find(asked, &path, OFlags::PATH) {
             Place::Unknown => return None,
             Place::Missing(_) => {}
             Place::Found(_) => match executable(asked, &place, SCRIPTS) {
@@ -135,10 +134,10 @@ fn in_path(asked: &Asked<'_>, places: impl Iterator<Item = PathBuf>) -> Option<S
     Some(wrong)
 }
 
-/// Why the file at `path` of the container can't be executed, if that is so for certain.
-fn executable(asked: &Asked<'_>, path: &Path, scripts: usize) -> Option<String> {
-    let mounts = asked.plan.mounts.len();
-    let found = match asked.find(path, mounts, OFlags::PATH) {
+/// Why the file at `name` of the container, from its working directory, can't be executed, if that is so for certain.
+fn executable(asked: &Asked<'_>, name: &Path, scripts: usize) -> Option<String> {
+    let path = &asked.plan.process.cwd.join(name);
+    let found = match find(asked, path, OFlags::PATH) {
         Place::Unknown => return None,
         Place::Missing(errno) => return Some(corten_sys::describe(errno)),
         Place::Found(found) => found,
@@ -155,14 +154,14 @@ fn executable(asked: &Asked<'_>, path: &Path, scripts: usize) -> Option<String> 
     if !is_mapped && !may_execute(asked, &status) {
         return Some("permission denied".to_owned());
     }
-    if let Some(dir) = unsearchable(asked, path) {
+    if let Some(dir) = unsearchable(asked, name) {
         let uid = asked.plan.process.uid;
         return Some(format!("user {uid} may not search {}", dir.display()));
     }
     if is_noexec(mount, &found) {
         return Some("nothing can be executed on its mount (noexec)".to_owned());
     }
-    let Place::Found(file) = asked.find(path, mounts, OFlags::RDONLY | OFlags::NONBLOCK) else {
+    let Place::Found(file) = find(asked, path, OFlags::RDONLY | OFlags::NONBLOCK) else {
         return None;
     };
     let mut head = [0; HEAD];
@@ -174,12 +173,35 @@ fn executable(asked: &Asked<'_>, path: &Path, scripts: usize) -> Option<String> 
         Format::Script(_) if scripts == 0 => return Some("too many interpreters".to_owned()),
         Format::Script(path) | Format::Loaded(path) => path,
     };
-    let path = asked.plan.process.cwd.join(&interpreter);
-    let wrong = executable(asked, &path, scripts.checked_sub(1)?)?;
+    let wrong = executable(asked, &interpreter, scripts.checked_sub(1)?)?;
     Some(format!(
         "its interpreter {}: {wrong}",
         interpreter.display()
     ))
+}
+
+/// What is at `path` when all is mounted. What a link of the rootfs leads to there is not known where a mount hides it.
+fn find(asked: &Asked<'_>, path: &Path, flags: OFlags) -> Place {
+    match asked.find(path, asked.plan.mounts.len(), flags) {
+        Place::Found(found) if covering(asked, path).is_none() && is_hidden(asked, &found) => {
+            Place::Unknown
+        }
+        place => place,
+    }
+}
+
+/// Whether a mount is over the file `found` of the rootfs.
+fn is_hidden(asked: &Asked<'_>, found: &OwnedFd) -> bool {
+    let path = |fd: BorrowedFd<'_>| {
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        fs::read_link(fs::CWD, link.as_ref()).ok()
+    };
+    let root = asked.root.as_ref().and_then(|root| path(root.as_fd()));
+    let (Some(root), Some(found)) = (root, path(found.as_fd())) else {
+        return false;
+    };
+    let inside = found.strip_prefix(root);
+    inside.is_ok_and(|path| covering(asked, &Path::new("/").join(path)).is_some())
 }
 
 /// The mount that hides what the rootfs has at `path`.
@@ -193,36 +215,38 @@ fn covering<'a>(asked: &Asked<'a>, path: &Path) -> Option<&'a Mount> {
 fn is_noexec(mount: Option<&Mount>, found: &OwnedFd) -> bool {
     let hosts = || fs::is_noexec(found.as_fd()).unwrap_or(false);
     let Some(mount) = mount else { return hosts() };
-    let changes = [mount.attr, mount.recursive];
-    if changes
-        .iter()
-        .any(|change| change.set.contains(Attr::NOEXEC))
-    {
-        return true;
-    }
-    let is_cleared = changes
-        .iter()
-        .any(|change| change.clear.contains(Attr::NOEXEC));
-    matches!(mount.source, Source::Bind { .. }) && !is_cleared && hosts()
+    // In the order in which they are made, the last counts.
+    let last = [mount.recursive, mount.attr]
+        .into_iter()
+        .find_map(|change| {
+            let is_set = change.set.contains(Attr::NOEXEC);
+            (is_set || change.clear.contains(Attr::NOEXEC)).then_some(is_set)
+        });
+    last.unwrap_or_else(|| matches!(mount.source, Source::Bind { .. }) && hosts())
 }
 
-/// The first directory on the way to `path` that the process may not search. Behind a link there may be others.
-fn unsearchable<'a>(asked: &Asked<'_>, path: &'a Path) -> Option<&'a Path> {
+/// The first directory on the way to `name` that the process may not search. Behind a link there may be others. Those above
+/// the working directory are no part of a way that begins there: it was gone to before the process lost the right.
+fn unsearchable(asked: &Asked<'_>, name: &Path) -> Option<PathBuf> {
+    let cwd = &asked.plan.process.cwd;
+    let path = cwd.join(name);
+    let is_above = |dir: &Path| name.is_relative() && dir != cwd && cwd.starts_with(dir);
     if path.components().any(|name| name == Component::ParentDir) {
         return None;
     }
-    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
-    above.reverse();
-    above.into_iter().find(|dir| {
+    let mut dirs: Vec<&Path> = path.ancestors().skip(1).collect();
+    dirs.retain(|dir| !is_above(dir));
+    dirs.reverse();
+    let found = dirs.into_iter().find(|dir| {
         let is_mapped = covering(asked, dir).is_some_and(|mount| mount.id_map.is_some());
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match asked.find(dir, asked.plan.mounts.len(), flags) {
+        match find(asked, dir, OFlags::PATH | OFlags::DIRECTORY) {
             Place::Found(found) if !is_mapped => {
                 fs::stat(found.as_fd()).is_ok_and(|status| !may_search(asked, &status))
             }
             Place::Found(_) | Place::Missing(_) | Place::Unknown => false,
         }
-    })
+    });
+    found.map(Path::to_owned)
 }
 
 /// How a program says what runs it.
