@@ -71,15 +71,20 @@ pub fn as_root(namespaces: &Namespaces, work: impl FnOnce() -> Result<()>) -> Re
 }
 
 fn become_root(channel: &ChildEnd, joined: Option<OwnedFd>) -> Result<()> {
-    process::die_with_parent(true)?;
     match channel.wait()? {
         ToChild::Proceed => {}
         other => return Err(out_of_order(&other, "Proceed")),
     }
     if let Some(joined) = joined {
+        // SECURITY: whoever else is in it must not trace what has the runtime's descriptors and its mount namespace. One of
+        // its own holds nobody else, and its maps are written by who may open this process' files.
+        process::forbid_tracing()?;
         process::join_file(joined.as_fd(), Kinds::USER)
             .context("join the container's user namespace")?;
     }
     process::set_gid(0).context("become group 0 of the user namespace")?;
-    process::set_uid(0).context("become user 0 of the user namespace")
+    process::set_uid(0).context("become user 0 of the user namespace")?;
+    // Last: a change of ids takes it back. Until now the channel's end was the runtime's.
+    process::die_with_parent(true)?;
+    Ok(())
 }
