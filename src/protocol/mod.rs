@@ -263,6 +263,21 @@ mod tests {
     }
 
     #[test]
+    fn the_child_has_room_for_every_word() {
+        let (parent, child) = pair().unwrap();
+        for word in [
+            ToChild::Proceed,
+            ToChild::HooksRan,
+            ToChild::Watched,
+            ToChild::Release,
+            ToChild::Start,
+        ] {
+            parent.send(&word).unwrap();
+            assert_eq!(child.wait().unwrap(), word);
+        }
+    }
+
+    #[test]
     fn the_end_of_the_runtime_is_no_message() {
         let (parent, child) = pair().unwrap();
         drop(parent);
