@@ -60,6 +60,9 @@ fn the_document_has_the_fields_that_engines_read() {
         for section in ["seccomp", "apparmor", "selinux"] {
             is_on(&features, &format!("/linux/{section}/enabled"));
         }
+        let obeyed = words(&features, "/potentiallyUnsafeConfigAnnotations");
+        let names_systemd = obeyed.contains(&"org.systemd.property.");
+        assert!(names_systemd || !t.is_corten(), "{obeyed:?}");
         assert!(features["annotations"].is_object());
     });
 }

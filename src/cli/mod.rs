@@ -2,9 +2,8 @@
 //! The command line: as typed, as meant, and what is printed.
 //!
 //! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `update` its own flags,
-//! `report` prints. Runs
-//! first and last in the runtime's own process, with the caller's privileges. Called by `main`; the verbs in `command`
-//! know the types of `meant` and the log.
+//! `report` prints. Runs first and last in the runtime's own process, with the caller's privileges. Called by `main`; the
+//! verbs in `command` know the types of `meant` and the log.
 
 mod dashes;
 mod duration;

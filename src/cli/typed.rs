@@ -2,7 +2,7 @@
 //! The command line as it is typed: runc's verbs and flags as one table, and clap's commands made from it.
 //!
 //! Pure. A table, not clap's derive: only the verb that was typed becomes a command with flags, which spares every verb
-//! the other eight, and the program the code that would build them. What the words mean is said in `meant`.
+//! the others, and the program the code that would build them. What the words mean is said in `meant`.
 
 use std::ffi::{OsStr, OsString};
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use corten_sys::{process, socket};
 
-use super::{LOCK_DEADLINE, filter, inherited, modules};
+use super::{LOCK_DEADLINE, filter, inherited, interrupt, modules};
 use crate::bundle::Bundle;
 use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
@@ -170,7 +170,7 @@ fn try_make(
     // The end of its cgroup, or of init in it, is not the end of hooks that are outside.
     let has_hooks = !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty());
     if place.entry == Entry::None || has_hooks {
-        record.maker = store::Maker::own()?;
+        record.maker = interrupt::maker()?;
     }
     let reservation = store.reserve(record, &bundle.config)?;
     // Undone before the record that names it is.

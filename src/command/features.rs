@@ -9,6 +9,7 @@ use corten_sys::seccomp::knows_flags;
 
 use crate::bundle::names::{CAPABILITIES, MEMORY_POLICIES, MEMORY_POLICY_FLAGS};
 use crate::bundle::support::{self, Support};
+use crate::cgroup::systemd;
 use crate::cli::SPEC_VERSION;
 use crate::hooks::Point;
 use crate::json::Json;
@@ -31,8 +32,11 @@ pub(super) fn features() -> String {
         ("mountOptions", Json::texts(options)),
         ("linux", linux()),
         ("annotations", annotations()),
-        // Annotations are handed to hooks and `state`, and change nothing that the runtime does.
-        ("potentiallyUnsafeConfigAnnotations", Json::List(Vec::new())),
+        // All others are handed to hooks and `state`, and change nothing that the runtime does.
+        (
+            "potentiallyUnsafeConfigAnnotations",
+            Json::texts([systemd::PROPERTY_ANNOTATIONS]),
+        ),
     ])
     .pretty()
 }

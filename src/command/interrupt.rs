@@ -10,9 +10,22 @@ use corten_sys::{Errno, process, signal, spawn};
 
 use crate::error::{Context, Result};
 use crate::host::processes::{self, Child};
-use crate::store::Maker;
+use crate::store::{Init, Maker};
 
 const SIGKILL: i32 = 9;
+
+/// The calling process, which has made nothing yet; `None` where /proc does not show it by its number.
+pub(super) fn maker() -> Result<Option<Maker>> {
+    let Some(process) = Init::own()? else {
+        return Ok(None);
+    };
+    let inherited = match process::has_children()? {
+        true => processes::children(process.pid)?,
+        false => Vec::new(),
+    };
+    let inherited = inherited.into_iter().map(|child| child.pid).collect();
+    Ok(Some(Maker { process, inherited }))
+}
 
 /// Kills the children of `maker` that are its own: the container's init, a hook, a helper.
 pub(super) fn end_children(maker: &Maker) -> Result<()> {
@@ -54,5 +67,26 @@ fn end(child: &Child, pidfd: &OwnedFd) -> Result<()> {
         // It has just ended; or it is a helper that runs as root (newuidmap).
         Err(error) if [Errno::SRCH, Errno::PERM].contains(&error.errno()) => Ok(()),
         answer => answer.context("end what the container's maker waits for"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_maker_knows_the_children_that_it_had_before() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let maker = maker().unwrap().unwrap();
+        assert!(maker.inherited.contains(&pid), "{maker:?}");
+        assert!(maker.process.is_alive().unwrap());
+        let written = serde_json::to_vec(&maker).unwrap();
+        assert_eq!(serde_json::from_slice::<Maker>(&written).unwrap(), maker);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

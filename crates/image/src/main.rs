@@ -15,7 +15,7 @@ use corten_image::{Result, Store};
 #[derive(Parser)]
 #[command(name = "corten-image")]
 struct Cli {
-    /// Where images are kept: an OCI image layout (default: /var/lib/corten, or ~/.local/share/corten for a user)
+    /// Where images are kept: an OCI image layout (default: /var/lib/corten, or $XDG_DATA_HOME/corten for a user, ~/.local/share/corten where that is not set)
     #[arg(long, global = true, value_name = "DIR")]
     store: Option<PathBuf>,
     #[command(subcommand)]

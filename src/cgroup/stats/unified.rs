@@ -37,10 +37,13 @@ pub(super) fn memory(dir: &Dir<'_>) -> Memory {
     let amount = |name: &str| Amount {
         limit: dir.part(name, "max"),
         usage: dir.part(name, "current"),
-        max: dir.part(name, "peak"),
+        max: 0,
         failcnt: 0,
     };
-    let usage = amount("memory");
+    let usage = Amount {
+        max: dir.part("memory", "peak"),
+        ..amount("memory")
+    };
     let swap = with_swap(&usage, amount("memory.swap"));
     Memory {
         cache: of_key(&stat, "file"),

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use super::value::{Property, Value};
 use crate::error::{Error, Result};
 
-const PREFIX: &str = "org.systemd.property.";
+/// What the names of all of them begin with.
+pub const PREFIX: &str = "org.systemd.property.";
 const MICROSECONDS: u64 = 1_000_000;
 
 /// What a value must be.

@@ -29,6 +29,7 @@ mod slices;
 mod start;
 mod value;
 
+pub use annotations::PREFIX as PROPERTY_ANNOTATIONS;
 pub(super) use annotations::properties as annotated;
 pub(super) use end::{await_end, end_unmarked};
 pub(super) use slices::await_end as await_slices;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Makes a bundle's config.json of an image's config, as the image specification's conversion rules say.
 
+mod annotations;
 mod directory;
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +14,7 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use serde_json::{Value, json};
 
+use annotations::annotations;
 pub use directory::make;
 
 use crate::error::{Context, Error, Result};
@@ -341,41 +342,6 @@ fn mounts(network: Network) -> Vec<Value> {
         }
     }
     mounts
-}
-
-/// The implied annotations, and the labels, which win.
-fn annotations(config: &ImageConfiguration, image: &Config) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    let mut set = |name: &str, value: Option<String>| {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            all.insert(format!("org.opencontainers.image.{name}"), value);
-        }
-    };
-    set("os", Some(config.os().to_string()));
-    set("architecture", Some(config.architecture().to_string()));
-    set("variant", config.variant().clone());
-    set("os.version", config.os_version().clone());
-    set(
-        "os.features",
-        config
-            .os_features()
-            .as_ref()
-            .map(|features| features.join(",")),
-    );
-    set("author", config.author().clone());
-    set("created", config.created().clone());
-    set("stopSignal", image.stop_signal().clone());
-    let mut ports: Vec<String> = image.exposed_ports().iter().flatten().cloned().collect();
-    ports.sort();
-    set("exposedPorts", Some(ports.join(",")));
-    all.extend(
-        image
-            .labels()
-            .iter()
-            .flatten()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
-    all
 }
 
 /// Opens a file of the image for reading, links in it meaning what they mean in the container; `None` if there is none.

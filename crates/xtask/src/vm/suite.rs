@@ -128,7 +128,6 @@ fn words(options: &Run) -> Vec<String> {
         // The suite itself looks at everything as root; it is the runtime that the user calls.
         format!("CORTEN_USER={}", options.user.account()),
         "CORTEN_DEBIAN=/srv/debian".into(),
-        "CORTEN_IO_DISK=/dev/disk/by-id/virtio-io".into(),
     ]);
     // What a person sets for the suite here is meant for it there.
     words.extend(
