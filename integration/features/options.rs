@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use corten_integration::{Mounts, trial};
+use rustix::mount::{MountFlags, UnmountFlags};
 
 #[test]
 fn links_are_not_followed_below_a_nosymfollow_mount() {
@@ -280,6 +282,47 @@ fn each_propagation_is_the_mount_s() {
                 seen == wanted || (!wanted.is_empty() && seen.starts_with(wanted)),
                 "{option}: {seen:?}"
             );
+        }
+    });
+}
+
+/// Of the host's, as long as it lives.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, UnmountFlags::DETACH).ok();
+    }
+}
+
+/// Who names one attribute names all; `bind` alone takes them as they are. Read-only stays unless it is taken back.
+#[test]
+fn a_bind_loses_what_its_options_leave_out() {
+    trial(|t| {
+        let source = t.directory("source");
+        let flags =
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+        rustix::mount::mount("none", &source, "tmpfs", flags, None).unwrap();
+        let source = Mounted(source);
+        let cases: [(&[&str], &str); 7] = [
+            (&["rbind"], "ro,nosuid,nodev,noexec"),
+            (&["rbind", "rprivate"], "ro,nosuid,nodev,noexec"),
+            (&["rbind", "rw"], "rw"),
+            (&["bind", "ro"], "ro"),
+            (&["bind", "nosuid", "rw"], "rw,nosuid"),
+            (&["bind", "dev"], "ro"),
+            (&["bind", "rro"], "ro,nosuid,nodev,noexec"),
+        ];
+        for (options, expected) in cases {
+            let c = t.container().mount("/data", "bind", &source.0, options);
+            let out = c.probe("mounts").done().run().ok();
+            let mounts = Mounts::of(&out.seen("mounts"));
+            let found = mounts.at("/data").get("options");
+            let found: Vec<&str> = found
+                .split(',')
+                .filter(|word| !word.contains("atime"))
+                .collect();
+            assert_eq!(found.join(","), expected, "{options:?}");
         }
     });
 }

@@ -222,7 +222,9 @@ fn is_noexec(mount: Option<&Mount>, found: &OwnedFd) -> bool {
             let is_set = change.set.contains(Attr::NOEXEC);
             (is_set || change.clear.contains(Attr::NOEXEC)).then_some(is_set)
         });
-    last.unwrap_or_else(|| matches!(mount.source, Source::Bind { .. }) && hosts())
+    let keeps =
+        matches!(mount.source, Source::Bind { .. }) && !mount.unnamed().contains(Attr::NOEXEC);
+    last.unwrap_or_else(|| keeps && hosts())
 }
 
 /// The first directory on the way to `name` that the process may not search. Behind a link there may be others. Those above

@@ -22,7 +22,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
 use crate::plan::filesystem::NewFilesystem;
 use crate::plan::mounts::{Mount, Readonly, Source};
-use crate::plan::options::SourceLink;
+use crate::plan::options::{Change, SourceLink};
 
 /// The attribute that has a file's SELinux label.
 const SELINUX_LABEL: &str = "security.selinux";
@@ -147,14 +147,21 @@ fn bind(
         (None, SourceLink::Followed | SourceLink::Copied) => mount::clone_path(path, reach)?,
     };
     if !mount.attr.is_empty() {
-        mount::set_attributes(
-            made.as_fd(),
-            Reach::Single,
-            mount.attr.set,
-            mount.attr.clear,
-        )?;
+        set_named(mount, made.as_fd())?;
     }
     Ok(made)
+}
+
+/// The attributes that the options name, and none that they don't. What the kernel holds fast for the owner of another user
+/// namespace stays, unless they name it.
+fn set_named(mount: &Mount, made: BorrowedFd<'_>) -> Result<()> {
+    let Change { set, clear } = mount.attr;
+    match mount::set_attributes(made, Reach::Single, set, clear | mount.unnamed()) {
+        Err(error) if error.errno() == Errno::PERM && !mount.unnamed().is_empty() => {
+            Ok(mount::set_attributes(made, Reach::Single, set, clear)?)
+        }
+        answer => Ok(answer?),
+    }
 }
 
 /// Makes the link that `link` is in the place of the mount; one of the same content may be there already.

@@ -35,6 +35,12 @@ pub struct Mount {
     pub target_link: TargetLink,
 }
 
+/// What a bind mount has of its source's mount as long as its options name no attribute at all.
+const UNNAMED: Attr = Attr::NOSUID
+    .union(Attr::NODEV)
+    .union(Attr::NOEXEC)
+    .union(Attr::NOSYMFOLLOW);
+
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -66,6 +72,16 @@ impl Mount {
     /// The pointer to it in config.json.
     pub fn pointer(&self) -> String {
         format!("/mounts/{}", self.index)
+    }
+
+    /// Attributes that its options don't name, and that a bind mount is to lose where it may: who names one names all, as
+    /// runc has it and engines count on (`rw` on a host whose /var is noexec). That the host's is read-only stays.
+    pub fn unnamed(&self) -> Attr {
+        let is_bind = matches!(self.source, Source::Bind { .. });
+        if !is_bind || self.attr.is_empty() {
+            return Attr::empty();
+        }
+        UNNAMED.without(self.attr.set).without(self.attr.clear)
     }
 }
 
