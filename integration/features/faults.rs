@@ -137,9 +137,11 @@ fn delete_force_leaves_what_is_not_of_the_create_that_it_ends() {
         c.delete_force().ok();
         create.end().fails();
         let stat = format!("/proc/{}/stat", bystander.as_raw_nonzero());
-        let lives = fs::read_to_string(stat).is_ok_and(|stat| !stat.contains(") Z "));
+        let is_alive = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        let lives = is_alive();
         if lives {
             kill_process(bystander, Signal::KILL).unwrap();
+            eventually("its end", || (!is_alive()).then_some(()));
         }
         assert!(lives, "it was killed with the hook");
     });
