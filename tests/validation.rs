@@ -18,7 +18,7 @@ Made from the tables of `src/bundle/validate.rs`, `src/bundle/support.rs` and `s
 item of a list or a map. A section is one of the runtime specification 1.3, or a man page.
 
 `create`, `run` and `exec --process` stop at the first rule that is broken. `corten check BUNDLE` goes through all of them,
-then asks the kernel and the host what they lack, and starts and changes nothing:
+then asks the kernel and the host what they lack, and starts no container and changes nothing:
 
     corten check [--format text|json] [--strict] [BUNDLE]
 
@@ -41,7 +41,8 @@ Some faults only a start can find: whether a hook succeeds, whether the kernel t
 program needs, what the container's own procfs and sysfs have.
 
 A field that the specification lacks is ignored, and the log says so. With `--strict`, before the verb or after it, it is an
-error: `corten --strict create`, `corten run --strict`, `corten exec --strict --process`, `corten check --strict`. Words of a
+error: `corten --strict create`, `corten run --strict`, `corten exec --strict --process`, `corten check --strict`,
+`corten update --strict`, `corten seccomp --strict`. Words of a
 closed list (types of namespaces, policies) that are not in it are always an error.
 ";
 

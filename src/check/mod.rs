@@ -3,8 +3,8 @@
 //! every question to the kernel and the host, as one table in the order in which `create` comes to each.
 //!
 //! Runs in the runtime's own process with the caller's privileges, and opens for reading only; but for idmapped mounts, which
-//! take a user namespace, and that a child which does nothing. What a start alone can
-//! tell (whether a hook succeeds, whether a limit leaves room to live) is not guessed. Called by `command/check.rs`.
+//! take a user namespace, and that a child which does nothing. What a start alone can tell (whether a hook succeeds, whether
+//! a limit leaves room to live) is not guessed. Called by `command/check.rs`.
 
 mod cgroup;
 mod kernel;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Children of the runtime that are no container's: one that does a piece of work with rights over the ids of a
-//! container's user namespace, which a user alone has not.
+//! container's user namespace, which a user alone has not. Called by `delete`, and by `watch` for its carrier's end. The
+//! child has the caller's privileges until it becomes root of that namespace.
 
 use std::os::fd::{AsFd, OwnedFd};
 

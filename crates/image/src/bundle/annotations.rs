@@ -8,19 +8,16 @@ use oci_spec::image::{Config, ImageConfiguration};
 
 /// What runtimes take for orders: properties of a systemd unit, settings of CRIU, crun's own. Those are for who runs an
 /// image, not for who has made it.
-const ORDERS: [&str; 5] = [
-    "bundle",
+const ORDERS: [&str; 4] = [
     "module.wasm.image/",
     "org.criu.",
     "org.systemd.property.",
     "run.oci.",
 ];
 
+/// `bundle` is what runc itself calls the bundle's directory there.
 fn is_order(label: &str) -> bool {
-    ORDERS.into_iter().any(|order| match order {
-        "bundle" => label == order,
-        _ => label.starts_with(order),
-    })
+    label == "bundle" || ORDERS.into_iter().any(|start| label.starts_with(start))
 }
 
 /// The implied annotations, and the labels, which win. SECURITY: labels that a runtime would obey are left out.
