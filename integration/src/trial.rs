@@ -58,7 +58,12 @@ pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
         eprintln!("skipped under {}: {reason}", runtime.name);
         return;
     }
-    let result = catch_unwind(AssertUnwindSafe(|| run(name, runtime, test)));
+    let patience = match listed {
+        // What it leaves is mostly why it is listed.
+        Some(_) => Duration::from_secs(1),
+        None => Duration::from_secs(10),
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| run(name, runtime, patience, test)));
     match (result, listed) {
         (Ok(()), Some((Expected::Failure, reason))) => {
             panic!(
@@ -100,7 +105,8 @@ fn test_name<F>() -> String {
     path.split_once("::").map_or(path, |(_, rest)| rest).into()
 }
 
-fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
+/// `patience` is how long systemd has to be done with what the test has ended.
+fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, patience: Duration, test: F) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     // Short: the path of a unix socket below it must fit into 108 bytes.
@@ -135,7 +141,7 @@ fn run<F: FnOnce(&Trial)>(name: &str, runtime: &'static Runtime, test: F) {
     let result = catch_unwind(AssertUnwindSafe(|| test(&trial)));
     drop(trial.user.take());
     let mut findings = census.findings(&trial.state_root());
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + patience;
     while Driver::current() == Driver::Systemd && !findings.is_empty() && Instant::now() < end {
         // systemd hears of a scope's end after the runtime has seen it.
         std::thread::sleep(Duration::from_millis(100));
