@@ -42,6 +42,10 @@ fn look_up(name: &str, env: &[String]) -> Result<PathBuf> {
         let path = PathBuf::from(name);
         return match executable(&path) {
             Ok(()) => Ok(path),
+            // Engines take the last words for the status 126; a kernel asked to execute it would say those alone.
+            Err(Errno::ISDIR) => Err(refusal(format!(
+                "stat {name}: is a directory: permission denied"
+            ))),
             Err(errno) => Err(refusal(format!(
                 "stat {name}: {}",
                 corten_sys::describe(errno)
