@@ -6,7 +6,7 @@ use std::fs;
 
 use corten_integration::{
     Container, Delegation, Draft, Mounts, Outcome, SUBORDINATE, Trial, UID, eventually,
-    hierarchies, trial,
+    hierarchies, trial, trial_as,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -92,22 +92,25 @@ fn a_create_that_hangs_is_ended_without_a_cgroup() {
 }
 
 fn end_hanging(is_stopped: bool) {
-    trial(|t| {
-        t.become_user(Delegation::None);
-        let begun = t.dir.join("begun");
-        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo > $0; sleep 1000; exit 0", begun]});
-        let c = draft(t).with("/hooks/createContainer/-", hook).done();
-        let create = c.bundled("create", &[]).spawn();
-        eventually("the hook", || begun.exists().then_some(()));
-        if is_stopped {
-            let maker = Pid::from_child(&create.child);
-            kill_process(maker, Signal::STOP).unwrap();
-        }
-        c.delete_force().ok();
-        let ended = create.end();
-        assert_ne!(ended.code, 0, "{}", ended.stderr);
-        c.verb("state", &[]).end().fails();
-    });
+    trial_as(
+        "rootless::a_create_that_hangs_is_ended_without_a_cgroup",
+        |t| {
+            t.become_user(Delegation::None);
+            let begun = t.dir.join("begun");
+            let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo > $0; sleep 1000; exit 0", begun]});
+            let c = draft(t).with("/hooks/createContainer/-", hook).done();
+            let create = c.bundled("create", &[]).spawn();
+            eventually("the hook", || begun.exists().then_some(()));
+            if is_stopped {
+                let maker = Pid::from_child(&create.child);
+                kill_process(maker, Signal::STOP).unwrap();
+            }
+            c.delete_force().ok();
+            let ended = create.end();
+            assert_ne!(ended.code, 0, "{}", ended.stderr);
+            c.verb("state", &[]).end().fails();
+        },
+    );
 }
 
 #[test]
