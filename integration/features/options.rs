@@ -70,7 +70,7 @@ fn defaults_is_no_word_of_the_file_system_s() {
     trial(|t| {
         let c = t
             .container()
-            .mount("/data", "tmpfs", "tmpfs", &["defaults", "nosuid"])
+            .mount("/data", "tmpfs", "tmpfs", &["defaults", "", "nosuid"])
             .probe("mounts")
             .done();
         let mounts = Mounts::of(&c.run().ok().seen("mounts"));

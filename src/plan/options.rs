@@ -192,6 +192,8 @@ impl Options {
             return Err(format!("the option {word} is not supported: {why}"));
         }
         match word {
+            // Engines write it where they have nothing to say: buildah for a volume without options.
+            "" => {}
             "bind" => self.bind = self.bind.or(Some(Reach::Single)),
             "rbind" => self.bind = Some(Reach::Recursive),
             "tmpcopyup" => self.copy_up = true,

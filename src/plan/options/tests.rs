@@ -44,6 +44,14 @@ fn attributes() {
 }
 
 #[test]
+fn an_empty_word_asks_for_nothing() {
+    let all = parse(["", "bind", "", "ro"]).unwrap();
+    assert_eq!(all.bind, Some(Reach::Single));
+    assert_eq!(all.attr.set, Attr::RDONLY);
+    assert!(all.data.is_empty(), "{:?}", all.data);
+}
+
+#[test]
 fn the_rest() {
     let all = words("rbind,rslave,private,sync,mode=755,size=64k,newinstance,tmpcopyup,acl");
     assert_eq!(all.bind, Some(Reach::Recursive));
