@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::{env, fs};
 
 use crate::runtime::Runtime;
+use crate::trial::eventually;
 use crate::user::{self, UID};
 
 /// Who makes cgroups.
@@ -71,8 +72,11 @@ pub fn leaves_slices() -> bool {
 /// Ends those of the trial with this prefix.
 pub fn end_slices(prefix: &str) {
     let pattern = format!("{}*.slice", slice(prefix));
-    let stopped = systemd_tool("systemctl").args(["stop", &pattern]).status();
-    assert!(stopped.is_ok_and(|status| status.success()), "{pattern}");
+    eventually("an end of the slices", || {
+        // Refused while another test has systemd execute itself anew.
+        let stopped = systemd_tool("systemctl").args(["stop", &pattern]).status();
+        stopped.is_ok_and(|status| status.success()).then_some(())
+    });
 }
 
 /// The transient units of systemd that bear one of `names`, failed ones among them: each has a file as long as systemd
