@@ -164,7 +164,11 @@ fn end(container: Container, lock: Lock, log: &Log) -> Result<()> {
                 true => own_cgroup(container.record())?,
                 false => None,
             };
-            kill_init(init).with_context(|| format!("kill container {id}"))?;
+            // All at once, before init is waited for: among thousands that spin, its turn to end would come late.
+            let killed = own.as_ref().map_or(Ok(()), Cgroup::kill);
+            killed
+                .and_then(|()| kill_init(init))
+                .with_context(|| format!("kill container {id}"))?;
             let own = || match own {
                 None => own_cgroup(container.record()),
                 own => Ok(own),
@@ -182,7 +186,7 @@ fn end(container: Container, lock: Lock, log: &Log) -> Result<()> {
     container.remove(lock)
 }
 
-/// It should be in the cgroup, where it is killed with the rest; this is for one that was moved out.
+/// It should be in the cgroup, and killed by now with the rest; this is for one that was moved out.
 fn kill_init(init: &Init) -> Result<()> {
     let Some(pidfd) = init.open()? else {
         return Ok(());
