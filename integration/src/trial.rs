@@ -61,7 +61,7 @@ pub fn trial_as<F: FnOnce(&Trial)>(name: &str, test: F) {
     let patience = match listed {
         // What it leaves is mostly why it is listed.
         Some(_) => Duration::from_secs(1),
-        None => Duration::from_secs(10),
+        None => Duration::from_secs(60),
     };
     let result = catch_unwind(AssertUnwindSafe(|| run(name, runtime, patience, test)));
     match (result, listed) {
