@@ -14,7 +14,11 @@ use crate::failure::{Context, Result};
 const BUSYBOX: &str = "/bin/busybox";
 
 /// The words that the root file system's busybox answers to.
-const APPLETS: &[&str] = &["cat", "ls", "sh", "sleep", "true"];
+const APPLETS: &[&str] = &[
+    "cat", "df", "echo", "false", "grep", "head", "hostname", "id", "kill", "ls", "mkdir", "mount",
+    "nc", "ps", "readlink", "rm", "seq", "sh", "sleep", "stty", "test", "touch", "true", "tty",
+    "unshare", "wc",
+];
 
 /// Makes a root file system at `path`.
 pub fn make_rootfs(path: &Path) -> Result<()> {

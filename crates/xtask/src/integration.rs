@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask integration`: builds, then runs the integration suite as root under corten or another runtime.
+//! `cargo xtask integration`: builds, then runs the integration suite as root under corten or another runtime; or, where a
+//! caller of runtimes is named, what that one does with them.
 
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::callers::{self, Caller, View};
 use crate::failure::{Failure, Result};
 use crate::{build, command, packages, report, runtime, workspace};
 
 /// What is run, and under what.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only tests whose name contains this
+    /// Only tests whose name contains this; or a caller: buildah, containerd, docker or podman
     filter: Option<String>,
     /// The runtime under test, a path or a program's name; corten's release build unless given
     #[arg(long, value_name = "PATH")]
@@ -15,10 +21,26 @@ pub struct Options {
     /// One test at a time
     #[arg(long)]
     serial: bool,
+    /// Which Debian's callers, over which cgroups
+    #[arg(long, default_value = "host")]
+    view: Option<View>,
+    /// Only actions of the caller whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// Write the caller's table into docs/callers.md
+    #[arg(long)]
+    write: bool,
+    /// The caller's world is made: work in it
+    #[arg(long, hide = true)]
+    inside: Option<PathBuf>,
 }
 
 /// Builds the programs and runs the suite.
 pub fn run(options: &Options) -> Result<()> {
+    let filter = options.filter.as_deref().unwrap_or_default();
+    if let Ok(caller) = Caller::from_str(filter, false) {
+        return call(caller, options);
+    }
     workspace::require_root("integration")?;
     packages::ensure(packages::INTEGRATION)?;
     build::binaries()?;
@@ -48,4 +70,17 @@ pub fn run(options: &Options) -> Result<()> {
         .args(options.serial.then_some("--test-threads=1"))
         .args(&options.filter);
     command::run(&mut suite)
+}
+
+/// A caller's own work.
+fn call(caller: Caller, options: &Options) -> Result<()> {
+    let only = options.only.as_deref();
+    let view = options.view.unwrap_or(View::Host);
+    match (&options.inside, &options.runtime) {
+        (Some(work), Some(runtime)) => callers::work_inside(caller, runtime, work, only),
+        (_, Some(_)) => Err(Failure::new(
+            "a caller works with corten and with runc: --runtime is for the suite",
+        )),
+        (_, None) => callers::run(caller, view, only, options.write),
+    }
 }

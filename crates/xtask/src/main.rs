@@ -7,6 +7,7 @@
 mod bench;
 mod build;
 mod bundle;
+mod callers;
 mod check;
 mod command;
 mod demo;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Debian packages that a verb needs: looked up, installed as root, named otherwise.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::failure::{Failure, Result};
@@ -58,6 +59,16 @@ pub fn ensure(packages: &[&str]) -> Result<()> {
             .args(["install", "--yes", "--no-install-recommends"])
             .args(&missing),
     )
+}
+
+/// A tree of Debian's sid with the packages, made once; what a later caller lacks in it is added.
+pub fn sid_tree(packages: &[&str]) -> Result<PathBuf> {
+    ensure(&["debootstrap"])?;
+    let tree = PathBuf::from("/var/cache/corten/callers/sid");
+    let script = workspace::root().join("integration/callers/tree");
+    let mut made = Command::new("sh");
+    command::run(made.arg(script).arg(&tree).args(packages))?;
+    Ok(tree)
 }
 
 /// Those of the packages that dpkg does not call installed.

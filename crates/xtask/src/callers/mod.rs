@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask integration CALLER`: what people have in front of a runtime does its own work, with corten and with runc.
+//!
+//! What a caller is made to do is in `integration/callers/CALLER.sh` (see `script`). Each runtime has a world of its own
+//! for it: namespaces of processes, mounts and networks that end with it, made by `integration/callers/world`; in there
+//! this program is started again and carries out one action after the other (`inside`). In view `host` the callers are
+//! those of this Debian, and cgroups are as they are here; in view `sid` they are those of Debian's sid, in a tree that is made
+//! once, over cgroup2 alone.
+
+mod inside;
+mod script;
+mod table;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use self::script::Script;
+use self::table::Verdict;
+use crate::failure::{Context, Failure, Result};
+use crate::scratch::Scratch;
+use crate::{build, bundle, command, packages, report, runtime, workspace};
+
+/// Whose work it is.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// Images built step by step
+    Buildah,
+    /// ctr, with runc's own shim
+    Containerd,
+    /// dockerd with a containerd of its own
+    Docker,
+    /// Containers, pods, builds
+    Podman,
+}
+
+/// Which callers, and over which cgroups.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum View {
+    /// This Debian's callers, this machine's cgroups
+    Host,
+    /// Debian sid's callers, cgroup2 alone
+    Sid,
+}
+
+impl View {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Sid => "sid",
+        }
+    }
+}
+
+impl Caller {
+    /// As it is typed, and as its file is called.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Buildah => "buildah",
+            Self::Containerd => "containerd",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// The Debian packages that it is, beside runc.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Buildah => &["buildah"],
+            Self::Containerd => &["containerd", "criu"],
+            Self::Docker => &["containerd", "docker.io", "iptables"],
+            Self::Podman => &["catatonit", "conmon", "criu", "iptables", "podman"],
+        }
+    }
+}
+
+/// What every view needs.
+const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "iproute2",
+    "jq",
+    "procps",
+    "runc",
+    "util-linux",
+];
+
+/// Has the caller do its work, with corten and with runc; fails where corten does without a listed reason.
+pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Result<()> {
+    workspace::require_root("integration")?;
+    let script = read(caller)?;
+    build::binaries()?;
+    let work = Scratch::new("callers")?;
+    images(work.path())?;
+    let tree = match view {
+        View::Host => {
+            packages::ensure(PACKAGES)?;
+            packages::ensure(caller.packages())?;
+            None
+        }
+        View::Sid => Some(packages::sid_tree(&[PACKAGES, caller.packages()].concat())?),
+    };
+    let corten = workspace::dist()?.join("corten");
+    let runc = match view {
+        View::Host => runtime::located("runc").ok_or_else(|| Failure::new("no runc here"))?,
+        View::Sid => PathBuf::from("/usr/bin/runc"),
+    };
+    let mut columns = Vec::new();
+    for (name, path) in [("corten", corten), ("runc", runc)] {
+        let world = World {
+            caller,
+            view,
+            name,
+            path: &path,
+            work: work.path(),
+            tree: tree.as_deref(),
+            only,
+        };
+        columns.push(world.verdicts()?);
+    }
+    let rows = table::rows(&script, view.name(), &columns);
+    for row in &rows {
+        report::line(row.shown());
+    }
+    if write {
+        table::write(caller.name(), view.name(), &rows)?;
+    }
+    let wrong = rows.iter().filter(|row| row.is_wrong()).count();
+    if wrong == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{wrong} of {} actions end otherwise than {} says",
+        rows.len(),
+        file(caller).display()
+    )))
+}
+
+fn file(caller: Caller) -> PathBuf {
+    workspace::root().join(format!("integration/callers/{}.sh", caller.name()))
+}
+
+fn read(caller: Caller) -> Result<Script> {
+    let path = file(caller);
+    let text = fs::read_to_string(&path).context(|| format!("read {}", path.display()))?;
+    Script::parse(&text).context(|| format!("read {}", path.display()))
+}
+
+/// One runtime's share: a world, in which the caller works.
+struct World<'a> {
+    caller: Caller,
+    view: View,
+    name: &'a str,
+    path: &'a Path,
+    work: &'a Path,
+    tree: Option<&'a Path>,
+    only: Option<&'a str>,
+}
+
+impl World<'_> {
+    /// Goes there, and says how each action ended.
+    fn verdicts(&self) -> Result<Vec<Verdict>> {
+        report::step(format!("{} with {}", self.caller.name(), self.name));
+        let own = std::env::current_exe().context(|| "find this program".into())?;
+        let results = self.work.join(format!("results-{}", self.name));
+        let mut world = Command::new("sh");
+        world
+            .arg(workspace::root().join("integration/callers/world"))
+            .arg(self.tree.unwrap_or(Path::new("/")))
+            .arg(own)
+            .args([
+                "integration",
+                self.caller.name(),
+                "--view",
+                self.view.name(),
+            ])
+            .arg("--runtime")
+            .arg(format!("{}={}", self.name, self.path.display()))
+            .arg("--inside")
+            .arg(self.work);
+        if let Some(only) = self.only {
+            world.args(["--only", only]);
+        }
+        command::run(&mut world)?;
+        let text =
+            fs::read_to_string(&results).context(|| format!("read {}", results.display()))?;
+        table::verdicts(&text)
+    }
+}
+
+/// In the world: one action after the other.
+pub fn work_inside(caller: Caller, runtime: &str, work: &Path, only: Option<&str>) -> Result<()> {
+    let (name, path) = runtime
+        .split_once('=')
+        .ok_or_else(|| Failure::new(format!("want NAME=PATH, not {runtime}")))?;
+    inside::run(&read(caller)?, (name, Path::new(path)), work, only)
+}
+
+/// The image that callers run: a busybox, as each of them takes it.
+fn images(work: &Path) -> Result<()> {
+    let context = work.join("context");
+    let rootfs = context.join("rootfs");
+    bundle::make_rootfs(&rootfs)?;
+    let shared = rootfs.join("tmp");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777))
+        .context(|| format!("chmod {}", shared.display()))?;
+    let mut tar = Command::new("tar");
+    tar.arg("--create").arg("--directory").arg(&rootfs);
+    command::captured(tar.arg("--file").arg(work.join("rootfs.tar")).arg("."))?;
+    let dockerfile = "FROM scratch\nCOPY rootfs /\nENV PATH=/bin\nCMD [\"sh\"]\n";
+    let place = context.join("Dockerfile");
+    fs::write(&place, dockerfile).context(|| format!("write {}", place.display()))?;
+    let images = workspace::dist()?.join("corten-image");
+    let store = work.join("store");
+    let image = |verb: &str| {
+        let mut command = Command::new(&images);
+        command.arg(verb).arg("--store").arg(&store);
+        command
+    };
+    // The name is whole, since callers complete short ones each in their own way.
+    let name = "localhost/busy:latest";
+    command::captured(image("build").args(["--tag", name]).arg(&context))?;
+    for format in ["oci-archive", "docker-archive"] {
+        let to = work.join(format!("busy.{format}"));
+        command::captured(image("export").args(["--format", format, name]).arg(to))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+# dockerd with a containerd of its own. Read by `cargo xtask integration docker`, where the form is described.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export DOCKER_HOST=unix:///run/docker.sock
+export DOCKER_CONFIG=$PWD/docker
+run() { docker run --network none "$@"; }
+# Ends what the action began, whatever becomes of it.
+trap 'docker ps --all --quiet | xargs -r docker rm --force --volumes >/dev/null' EXIT
+eventually() { for _ in $(seq 100); do ! "$@" || return 0; sleep 0.1; done; false; }
+ends_with() { wanted=$1; shift; status=0; "$@" || status=$?; test $status = "$wanted"; }
+# Those of containers.
+cgroups() { find /sys/fs/cgroup -type d -path '*/docker/*' | sort; }
+
+== set up
+cgroups >before
+cat >config.toml <<END
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+END
+setsid containerd --config config.toml >containerd.log 2>&1 </dev/null &
+eventually ctr version
+runtime="--add-runtime $NAME=$RUNTIME"
+test "$NAME" != runc || runtime=
+setsid dockerd --containerd /run/containerd/containerd.sock $runtime --default-runtime "$NAME" --iptables=false \
+	--bridge=none --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs -H "$DOCKER_HOST" >dockerd.log 2>&1 </dev/null &
+eventually docker version
+docker load --input "$IMAGES/busy.docker-archive"
+docker tag localhost/busy busy
+docker info --format '{{.DefaultRuntime}}' | grep -x "$NAME"
+
+== run: prints, reads, ends with the program's status
+test "$(run --rm busy echo hello)" = hello
+test "$(echo word | run --rm -i busy cat)" = word
+ends_with 7 run --rm busy sh -c 'exit 7'
+
+== run: 127 without the program, 126 where it can't run, 125 where docker can't
+ends_with 127 run --rm busy no-such-program
+ends_with 127 run --rm busy /no/such/path
+ends_with 126 run --rm busy /etc
+ends_with 125 run --rm --memory nonsense busy true
+
+== run: a terminal of the caller's size
+script -qec "stty rows 33 cols 99; docker run --network none --rm -it busy sh -c 'sleep 0.5; stty size'" /dev/null | grep '33 99'
+
+== run: user, directory, environment, hostname
+run --rm -u 12:34 -w /tmp -e A=b --hostname named busy sh -c 'id -u; id -g; pwd; echo $A; hostname' >out
+printf '12\n34\n/tmp\nb\nnamed\n' | diff - out
+
+== run: a read-only root, a tmpfs, a volume of either kind
+mkdir -p volume
+run --rm --read-only busy sh -c '! touch /x'
+run --rm --read-only --tmpfs /t:size=64k busy sh -c 'touch /t/x && df -k /t | grep -w 64'
+run --rm -v "$PWD/volume:/v" busy touch /v/written
+test -e volume/written
+run --rm -v "$PWD/volume:/v:ro" busy sh -c '! touch /v/x'
+run --rm -v named:/v busy touch /v/y
+run --rm -v named:/v busy ls /v/y
+
+== run: capabilities, no new privileges, the default seccomp profile
+run --rm --cap-drop all busy grep 'CapEff:.0000000000000000' /proc/self/status
+run --rm --cap-drop all --cap-add net_raw busy grep 'CapEff:.0000000000002000' /proc/self/status
+run --rm --security-opt no-new-privileges busy grep 'NoNewPrivs:.1' /proc/self/status
+run --rm busy grep 'Seccomp:.2' /proc/self/status
+run --rm busy sh -c '! unshare -r true'
+
+== run: privileged, the host's namespaces
+# Docker asks for all capabilities that the kernel has, and root may have fewer.
+if grep 'CapEff:.000001ffffffffff' /proc/self/status; then
+	run --rm --privileged busy mount -t tmpfs x /tmp
+fi
+run --rm --pid host busy sh -c 'test $$ != 1'
+test "$(docker run --rm --network host busy readlink /proc/self/ns/net)" = "$(readlink /proc/self/ns/net)"
+
+== run: limits
+#? corten@sid: cgroup2 alone has no controller of memory here
+#? runc@sid: cgroup2 alone has no controller of memory here
+run --rm --memory 64m --pids-limit 50 --cpus 0.5 busy sh -c '
+	cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max' | grep -x 67108864
+
+== run: an init of docker's, a device, a sysctl, a limit of descriptors
+run --rm --init busy sh -c 'cat /proc/1/comm' | grep -E 'docker-init|tini'
+run --rm --device /dev/full busy sh -c 'test -c /dev/full; ! echo x >/dev/full'
+run --rm --sysctl net.ipv4.ip_unprivileged_port_start=80 busy grep -x 80 /proc/sys/net/ipv4/ip_unprivileged_port_start
+run --rm --ulimit nofile=512:512 busy sh -c 'ulimit -n' | grep -x 512
+
+== detached: logs, top, inspect, stats
+run -d --name one busy sh -c 'echo out; echo err >&2; exec sleep 1000'
+eventually sh -c "docker logs one 2>&1 | grep err"
+docker logs one 2>/dev/null | grep out
+docker top one | grep sleep
+test "$(docker inspect --format '{{.State.Status}} {{.HostConfig.Runtime}}' one)" = "running $NAME"
+docker stats --no-stream one | grep one
+
+== exec: prints, ends with the program's status, as whom and where it is told
+run -d --name one busy sleep 1000
+test "$(docker exec one echo in)" = in
+test "$(echo word | docker exec -i one cat)" = word
+ends_with 9 docker exec one sh -c 'exit 9'
+ends_with 126 docker exec one no-such-program
+ends_with 126 docker exec one /etc
+test "$(docker exec -u 5:6 -w /tmp -e A=b one sh -c 'echo $(id -u) $(id -g) $PWD $A')" = '5 6 /tmp b'
+
+== exec: a terminal, and one that nobody waits for
+run -d --name one busy sleep 1000
+script -qec "docker exec -it one tty" /dev/null | grep /dev/pts
+docker exec -d one sh -c 'echo done >/tmp/f; sleep 1000'
+eventually docker exec one grep done /tmp/f
+
+== pause and unpause
+run -d --name one busy sleep 1000
+docker pause one
+test "$(docker inspect --format '{{.State.Status}}' one)" = paused
+! docker exec one true
+docker unpause one
+docker exec one true
+
+== stop: the signal is taken, or the time runs out
+run -d --name one busy sh -c 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
+eventually sh -c "docker logs one | grep up"
+docker stop -t 60 one
+test "$(docker inspect --format '{{.State.ExitCode}}' one)" = 3
+run -d --name two busy sh -c 'trap "" TERM; echo up; while :; do sleep 0.1; done'
+eventually sh -c "docker logs two | grep up"
+docker stop -t 1 two
+test "$(docker inspect --format '{{.State.ExitCode}}' two)" = 137
+
+== kill, wait, restart, start again
+run -d --name one busy sh -c 'trap "exit 4" USR1; echo up; while :; do sleep 0.1; done'
+eventually sh -c "docker logs one | grep up"
+docker kill -s USR1 one
+test "$(docker wait one)" = 4
+docker start one
+docker restart -t 0 one
+test "$(docker inspect --format '{{.State.Status}}' one)" = running
+
+== a restart policy
+run -d --name one --restart on-failure:2 busy sh -c 'exit 1'
+eventually sh -c 'test "$(docker inspect --format "{{.RestartCount}} {{.State.Status}}" one)" = "2 exited"'
+
+== out of memory is told
+#? corten@sid: cgroup2 alone has no controller of memory here
+#? runc@sid: cgroup2 alone has no controller of memory here
+run --name one --memory 16m --memory-swap 16m busy sh -c 'x=a; while :; do x=$x$x; done' || true
+test "$(docker inspect --format '{{.State.OOMKilled}}' one)" = true
+
+== update: the limits of one that runs
+#? corten@sid: cgroup2 alone has no controller of memory here
+#? runc@sid: cgroup2 alone has no controller of memory here
+run -d --name one --memory 64m busy sleep 1000
+docker update --memory 128m --memory-swap 256m one
+docker exec one sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max' | grep -x 134217728
+
+== health checks
+run -d --name one --health-cmd 'test -e /tmp/healthy' --health-interval 1s --health-retries 1 busy sleep 1000
+eventually sh -c 'docker inspect --format "{{.State.Health.Status}}" one | grep unhealthy'
+docker exec one touch /tmp/healthy
+eventually sh -c 'docker inspect --format "{{.State.Health.Status}}" one | grep -x healthy'
+
+== commit, diff, copy
+run -d --name one busy sh -c 'echo changed >/etc/new; sleep 1000'
+eventually docker exec one test -e /etc/new
+docker diff one | grep 'A /etc/new'
+docker cp one:/etc/new copied
+grep changed copied
+docker commit one changed
+run --rm changed cat /etc/new | grep changed
+docker rmi -f changed
+
+== build: RUN, USER, a failing RUN
+mkdir -p context
+printf 'FROM busy\nRUN echo built >/etc/built && id -u\nUSER 7\nRUN id -u >/tmp/who\n' >context/Dockerfile
+DOCKER_BUILDKIT=0 docker build --network none -t built context
+test "$(run --rm built cat /etc/built /tmp/who)" = "$(printf 'built\n7')"
+printf 'FROM busy\nRUN exit 3\n' >context/Dockerfile
+! DOCKER_BUILDKIT=0 docker build --network none context
+docker rmi -f built
+
+== fifty run and end
+for _ in $(seq 50); do run --rm busy true; done
+
+== nothing is left
+docker ps --all --quiet | xargs -r docker rm --force
+eventually sh -c '! pgrep -f [c]ontainerd-shim'
+! comm -13 before <(cgroups) | grep .
+
+== take down
+trap - EXIT
+pkill -x dockerd
+pkill -x containerd
