@@ -297,6 +297,39 @@ fn kill_sends_the_signal_that_is_named() {
 }
 
 #[test]
+fn wait_ends_as_the_program_did_or_says_that_nobody_knows() {
+    let host = Host::new();
+    let message = host.fails("wait x", 255);
+    assert!(message.contains("container does not exist"), "{message}");
+    host.container("x", None);
+    let message = host.fails("wait x", 255);
+    assert!(message.contains("was never made"), "{message}");
+    let mut child = sleeper();
+    host.container("y", Some(&child));
+    child.kill().unwrap();
+    // Nobody has reaped it yet: /proc tells.
+    let output = host.corten(["wait", "y"]);
+    assert_eq!(
+        (output.status.code(), &*output.stderr),
+        (Some(137), &b""[..])
+    );
+    child.wait().unwrap();
+    assert_eq!(host.corten(["wait", "y"]).status.code(), Some(137));
+    let state: Value = serde_json::from_str(&host.ok("state y")).unwrap();
+    assert_eq!(state["postMortem"]["signal"], 9);
+    let kept = host.root().join("y/post-mortem.json");
+    std::fs::write(&kept, "{").unwrap();
+    assert!(
+        host.fails("state y", 1)
+            .contains("post-mortem.json is damaged")
+    );
+    std::fs::remove_file(kept).unwrap();
+    let message = host.fails("wait y", 254);
+    assert!(message.contains("its status is not known"), "{message}");
+    assert_eq!(host.ok("delete y"), "");
+}
+
+#[test]
 fn a_decoy_with_inits_number_is_neither_shown_nor_killed() {
     let host = Host::new();
     let decoy = sleeper();

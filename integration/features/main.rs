@@ -47,3 +47,4 @@ mod systemd;
 mod terminal;
 mod update;
 mod userns;
+mod wait;

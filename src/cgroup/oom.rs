@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Hearing of a cgroup's want of memory: on v2 by its count of killed processes, on v1 by an eventfd that the kernel
-//! raises. Descriptors to wait on, no thread and no clock.
+//! raises. Descriptors to wait on, no thread and no clock. And what is left to say of its memory after its last process.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,9 +9,11 @@ use corten_sys::cgroup_fs;
 use corten_sys::event::EventFd;
 use corten_sys::fs::{self, Mode, OFlags};
 use corten_sys::signal::Interest;
+use serde::{Deserialize, Serialize};
 
 use super::Cgroup;
-use super::control::{is_gone, write_at};
+use super::control::{is_gone, read_at, write_at};
+use super::stats::find_key;
 use crate::error::{Context, Result};
 
 /// A watch on one cgroup and all below it.
@@ -95,4 +97,103 @@ impl OomWatch {
             Source::V1 { raised, dir, .. } => Ok(raised.take()? && dir.exists()),
         }
     }
+}
+
+/// Whose memory had run out when processes were killed for want of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OomLevel {
+    /// The container's, or that of a cgroup below it.
+    Container,
+    /// That of a cgroup above, as far as its own count of it can be the container's.
+    Ancestor,
+    /// The host's.
+    Host,
+}
+
+/// What the counters of a cgroup tell when all is over; what nobody counts is absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LastMemory {
+    /// Processes killed for want of memory, whoever's.
+    pub kills: Option<u64>,
+    /// How often all of a cgroup were.
+    pub group_kills: Option<u64>,
+    /// Whose memory had run out, if some were.
+    pub level: Option<OomLevel>,
+    /// The most that was used at once.
+    pub peak: Option<u64>,
+}
+
+impl Cgroup {
+    /// What is left to say of its memory. Of a cgroup that goes meanwhile, nothing.
+    pub fn last_memory(&self) -> Result<LastMemory> {
+        let read = || -> corten_sys::Result<LastMemory> {
+            let has = |name: &String| name == "memory";
+            let mut places = self.paths().v1.iter();
+            match places.find(|place| place.controllers.iter().any(has)) {
+                Some(place) => last_on_v1(&place.path()),
+                None => self.last_on_unified(),
+            }
+        };
+        read().context("read what the cgroup has counted of memory")
+    }
+
+    fn last_on_unified(&self) -> corten_sys::Result<LastMemory> {
+        let events = text(self.dir(), Path::new("memory.events"))?;
+        let kills = find_key(&events, "oom_kill");
+        let level = match kills {
+            None | Some(0) => None,
+            // `oom` counts the times that a limit here or below was the one that was hit.
+            Some(_) if find_key(&events, "oom").is_some_and(|count| count > 0) => {
+                Some(OomLevel::Container)
+            }
+            Some(_) => self.level_above()?,
+        };
+        Ok(LastMemory {
+            kills,
+            group_kills: find_key(&events, "oom_group_kill"),
+            level,
+            peak: number(&text(self.dir(), Path::new("memory.peak"))?),
+        })
+    }
+
+    /// Whether a limit above was ever hit. Where the mount begins below the host's root, as in a cgroup namespace, there
+    /// may be more above, and nobody can say.
+    fn level_above(&self) -> corten_sys::Result<Option<OomLevel>> {
+        let place = &self.paths().unified;
+        let mut levels = place.levels();
+        levels.pop();
+        for level in levels.iter().chain([&place.mount]) {
+            let local = text(fs::CWD, &level.join("memory.events.local"))?;
+            if find_key(&local, "oom").is_some_and(|count| count > 0) {
+                return Ok(Some(OomLevel::Ancestor));
+            }
+        }
+        // Every cgroup but the host's root has it.
+        let root = text(fs::CWD, &place.mount.join("cgroup.events"))?;
+        Ok(root.is_empty().then_some(OomLevel::Host))
+    }
+}
+
+/// v1 does not count whose limit was hit.
+fn last_on_v1(dir: &Path) -> corten_sys::Result<LastMemory> {
+    let control = text(fs::CWD, &dir.join("memory.oom_control"))?;
+    Ok(LastMemory {
+        kills: find_key(&control, "oom_kill"),
+        group_kills: None,
+        level: None,
+        peak: number(&text(fs::CWD, &dir.join("memory.max_usage_in_bytes"))?),
+    })
+}
+
+/// A file's text; empty where there is none, or no cgroup any more.
+fn text(dir: BorrowedFd<'_>, file: &Path) -> corten_sys::Result<String> {
+    match read_at(dir, file) {
+        Err(error) if is_gone(&error) => Ok(String::new()),
+        read => read,
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
 }

@@ -53,6 +53,8 @@ pub enum Verb {
     State(ContainerId),
     /// Change its limits.
     Update(Box<UpdateArgs>),
+    /// Wait for its end.
+    Wait(ContainerId),
 }
 
 /// What holds for every verb.
@@ -412,6 +414,7 @@ impl Verb {
                 let file = caller.path(words, "resources")?;
                 Self::Update(Box::new(UpdateArgs::new(words, file, strict)?))
             }
+            "wait" => Self::Wait(id()?),
             _ => return Err(unknown("command", name, "one of `corten --help`")),
         })
     }

@@ -442,6 +442,11 @@ pub const VERBS: &[Verb] = &[
     verb("start", &[ID], "Let a created container's program run"),
     verb("state", &[ID], "Print the state of a container"),
     verb("update", UPDATE, "Change the limits of a container"),
+    verb(
+        "wait",
+        &[ID],
+        "Wait for the end of a container's program, and end as it did",
+    ),
 ];
 
 impl Verb {

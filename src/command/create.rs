@@ -212,7 +212,7 @@ fn try_make(
             console,
         },
     )?;
-    let container = match write_down(args, reservation, &init) {
+    let container = match write_down(args, until, reservation, &init) {
         Ok(container) => container,
         Err(error) => return Err(init.give_up(error)),
     };
@@ -236,10 +236,17 @@ fn reserve_rdt(plan: &Plan) -> Result<Option<rdt::Reservation>> {
 }
 
 /// Tells the caller who init is, and the store.
-fn write_down(args: &CreateArgs, reservation: Reservation, init: &Init) -> Result<Container> {
+fn write_down(
+    args: &CreateArgs,
+    until: Until,
+    reservation: Reservation,
+    init: &Init,
+) -> Result<Container> {
     announce(args, init)?;
     let mut record = reservation.record().clone();
     record.maker = None;
+    record.started =
+        (until == Until::Released).then(|| store::time::nanoseconds(store::time::now()));
     record.init = Some(store::Init::observe(init.pid(), init.pidfd())?);
     reservation.commit(record)
 }

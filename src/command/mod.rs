@@ -23,6 +23,7 @@ mod spec;
 mod start;
 mod state;
 mod update;
+mod wait;
 
 use std::path::Path;
 use std::time::Duration;
@@ -62,6 +63,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Events(args) => events::events(&store, &args, log)?,
         Verb::Update(args) => update::update(&store, &args, log)?,
         Verb::Ps(args) => report::print(&ps::ps(&store, &args)?)?,
+        Verb::Wait(id) => return wait::wait(&store, &id, log),
         Verb::Features => report::print(&features::features())?,
         Verb::Seccomp(args) => report::print(&seccomp::seccomp(&args, log)?)?,
         Verb::Spec(args) => spec::run(&args.bundle, args.rootless)?,
@@ -88,7 +90,8 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         | Verb::Spec(_)
         | Verb::Start(_)
         | Verb::State(_)
-        | Verb::Update(_) => None,
+        | Verb::Update(_)
+        | Verb::Wait(_) => None,
     }
 }
 

@@ -5,12 +5,12 @@ use corten_sys::signal::SignalFd;
 use corten_sys::socket;
 
 use super::create::{self, Made, Until};
-use super::{delete, start};
+use super::{delete, start, wait};
 use crate::cli::meant::RunArgs;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Result};
 use crate::parent::console;
-use crate::store::Store;
+use crate::store::{Store, time};
 
 /// Runs a container; the status is its program's, or success for a detached one.
 pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
@@ -50,6 +50,12 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
         Ok(exit) => exit,
         Err(error) => return Err(made.undo(store, error)),
     };
+    if args.keep {
+        let record = made.container.record();
+        if let Err(error) = wait::keep(store, record, exit, Some(time::now())) {
+            log.warn(error);
+        }
+    }
     let Made {
         init,
         cgroup,
@@ -70,7 +76,7 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
     if !args.keep {
         delete::destroy(store, container, &plan.hooks.poststop, log)?;
     }
-    Ok(u8::try_from(exit.shell_code()).unwrap_or(u8::MAX))
+    Ok(wait::shell_code(exit))
 }
 
 fn run_detached(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {

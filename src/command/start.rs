@@ -30,6 +30,7 @@ pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
         return Err(Error::new(Kind::Status, text));
     }
     let gate = socket::connect_in(lock.directory(), GATE).context("connect to the start gate")?;
+    container.date_start(&lock)?;
     let channel = ParentEnd::over(gate);
     channel.send(&ToChild::Start)?;
     await_word(&channel, &container)?;

@@ -13,7 +13,7 @@ use corten_sys::lock;
 
 use super::record::{Phase, Record};
 use super::status::{self, Status};
-use super::{CONFIG, ContainerId, GATE, STATE, TEMPORARY, file};
+use super::{CONFIG, ContainerId, GATE, INTENT, STATE, TEMPORARY, file};
 use crate::error::{Context, Error, Kind, Result};
 
 /// A container whose record was whole and of its own id when it was read. Without its [`Lock`] it may change or go at
@@ -53,6 +53,12 @@ impl Container {
     /// to 107 bytes; go through a descriptor of [`Container::directory`] (`/proc/self/fd/N/gate`) where it is longer.
     pub fn gate_path(&self) -> PathBuf {
         self.directory.join(GATE)
+    }
+
+    /// Says that its program is started now: the intent, which nobody changes, is dated anew, in one call.
+    pub fn date_start(&self, lock: &Lock) -> Result<()> {
+        corten_sys::fs::touch(lock.directory(), INTENT.as_ref())
+            .context("write down when it is started")
     }
 
     /// Unlinks the gate, once init has gone through: spares every later look at the status a connection.

@@ -78,6 +78,11 @@ pub fn description(verb: &str) -> Option<&'static str> {
             "Changes limits while the container runs: all of them or none. Values are checked together with the container's \
              configuration first, read back afterwards, and put back if the kernel refuses one."
         }
+        "wait" => {
+            "Waits until the container's init has ended. The status can be had from who has reaped it (Linux 6.15), or from /proc \
+             until somebody does; it is kept with the container then, as the postMortem that state shows. Several may wait at \
+             once. Of one that has ended, what is kept is the answer."
+        }
         _ => return None,
     })
 }
