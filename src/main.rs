@@ -11,6 +11,7 @@ use corten::cli::meant::Verb;
 use corten::cli::{self, Wish, report};
 use corten::command;
 use corten::error::Kind;
+use corten::timings;
 
 /// Of every verb but `exec`.
 const FAILED: u8 = 1;
@@ -22,6 +23,7 @@ const UNKNOWN: u8 = 254;
 corten_sys::program!(start);
 
 fn start() -> u8 {
+    timings::begin(std::env::args_os());
     let (log, wish) = cli::parse(std::env::args_os().skip(1));
     let failure = match &wish {
         Ok(Wish::Verb(_, Verb::Exec(_) | Verb::Wait(_))) => OWN_FAILURE,
@@ -29,7 +31,14 @@ fn start() -> u8 {
     };
     let outcome = wish.and_then(|wish| match wish {
         Wish::Text(text) => report::print(&text).map(|()| 0),
-        Wish::Verb(global, verb) => command::run(&global, verb, &log),
+        Wish::Verb(global, verb) => {
+            let name = verb.name();
+            let outcome = command::run(&global, verb, &log);
+            if let Some(place) = &global.timings {
+                report::timings(place, &timings::line(name), &log);
+            }
+            outcome
+        }
     });
     let failure = match &outcome {
         Err(error) if error.kind() == Kind::Unknown => UNKNOWN,

@@ -45,6 +45,7 @@ mod snapshot;
 mod sysctl;
 mod systemd;
 mod terminal;
+mod timings;
 mod update;
 mod userns;
 mod wait;

@@ -28,6 +28,7 @@ use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
 use crate::rdt;
 use crate::store::{self, Container, PidNamespace, Privilege, Record, Reservation, Store};
+use crate::timings;
 
 /// The name of the start gate in the container's directory.
 pub(super) const GATE: &str = "gate";
@@ -75,6 +76,7 @@ pub(super) fn open(args: &CreateArgs, log: &Log) -> Result<Bundle> {
     for warning in &bundle.warnings {
         log.warn(warning);
     }
+    timings::done("bundle");
     Ok(bundle)
 }
 
@@ -172,12 +174,14 @@ fn try_make(
     if place.entry == Entry::None || has_hooks {
         record.maker = interrupt::maker()?;
     }
+    timings::done("plan");
     let reservation = store.reserve(record, &bundle.config)?;
     // Undone before the record that names it is.
     let rdt = rdt;
     if let Some(filter) = &plan.filter {
         reservation.keep_filter(&filter.program.to_bytes())?;
     }
+    timings::done("reserve");
     let cgroup = match place.entry {
         Entry::None => None,
         Entry::Cloned | Entry::Moved | Entry::Written => Some(Cgroup::create(paths, &resources)?),
@@ -194,6 +198,7 @@ fn try_make(
     if let (Some(rdt), Some(plan)) = (&rdt, &plan.rdt) {
         rdt.make(plan)?;
     }
+    timings::done("cgroup");
     let gate = gate(&reservation, until)?;
     let init = parent::spawn(
         &plan,
@@ -216,6 +221,7 @@ fn try_make(
         Ok(container) => container,
         Err(error) => return Err(init.give_up(error)),
     };
+    timings::done("commit");
     let pid_file = args.pid_file.clone();
     Ok(Made {
         init,

@@ -25,6 +25,7 @@ use crate::plan::sub_cgroups::SubCgroups;
 use crate::plan::{self, Keyring};
 use crate::rdt;
 use crate::store::{Container, DeviceControl, Privilege, Status, Store};
+use crate::timings;
 
 /// Runs a program in a container; the status is the program's, or success for a detached one.
 pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
@@ -41,6 +42,7 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
         plan::nodev::refuse_capabilities(&plan.process.capabilities, pointer)?;
     }
     plan.filter = filter::stored(&container, &config)?;
+    timings::done("plan");
     if args.detach {
         let console = console_socket(terminal, args)?;
         let program = prepare(&container, &plan, args, console)?;
@@ -67,6 +69,7 @@ fn attached(container: &Container, plan: &JoinPlan, args: &ExecArgs, terminal: b
     let signals = SignalFd::all().context("block signals")?;
     become_program(&program)?;
     let exit = console::attend(program.pidfd(), &signals, master)?;
+    timings::done("program");
     program.keep();
     Ok(u8::try_from(exit.shell_code()).unwrap_or(u8::MAX))
 }

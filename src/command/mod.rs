@@ -37,6 +37,7 @@ use crate::error::Result;
 use crate::host;
 use crate::parent::seal;
 use crate::store::{Record, Store};
+use crate::timings;
 
 /// How long a verb waits for another one that changes the same container.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,6 +47,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
     if let Some(preserved) = preserved_by_clones(&verb) {
         seal::ensure()?;
         inherited::check(preserved)?;
+        timings::done("seal");
     }
     let store = Store::open(&global.root);
     match verb {

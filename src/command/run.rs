@@ -11,6 +11,7 @@ use crate::cli::report::Log;
 use crate::error::{Context, Error, Result};
 use crate::parent::console;
 use crate::store::{Store, time};
+use crate::timings;
 
 /// Runs a container; the status is its program's, or success for a detached one.
 pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
@@ -50,6 +51,7 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
         Ok(exit) => exit,
         Err(error) => return Err(made.undo(store, error)),
     };
+    timings::done("program");
     if args.keep {
         let record = made.container.record();
         if let Err(error) = wait::keep(store, record, exit, Some(time::now())) {
@@ -75,6 +77,7 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
     std::mem::forget(signals);
     if !args.keep {
         delete::destroy(store, container, &plan.hooks.poststop, log)?;
+        timings::done("remove");
     }
     Ok(wait::shell_code(exit))
 }
@@ -100,6 +103,7 @@ fn started(made: Made, store: &Store, log: &Log) -> Result<Made> {
     made.init.settle();
     if !made.plan.hooks.poststart.is_empty() {
         start::run_poststart(&made.container, log)?;
+        timings::done("poststart hooks");
     }
     Ok(made)
 }
