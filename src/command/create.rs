@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use corten_sys::{process, socket};
 
 use super::{LOCK_DEADLINE, filter, inherited, interrupt, modules};
-use crate::bundle::Bundle;
 use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
+use crate::bundle::{Bundle, crun};
 use crate::cgroup::place::{self, Asker, Location};
 use crate::cgroup::resources::Resources;
 use crate::cgroup::{self, Cgroup, DeviceControl, Entry};
@@ -248,7 +248,8 @@ fn write_down(
     reservation: Reservation,
     init: &Init,
 ) -> Result<Container> {
-    announce(args, init)?;
+    let annotations = &reservation.record().annotations;
+    announce(args, annotations.get(crun::PIDFD_RECEIVER), init)?;
     let mut record = reservation.record().clone();
     record.maker = None;
     record.started =
@@ -318,8 +319,9 @@ fn gate(reservation: &Reservation, until: Until) -> Result<Option<OwnedFd>> {
 }
 
 /// Tells the caller who init is, before anything of the container runs.
-fn announce(args: &CreateArgs, init: &Init) -> Result<()> {
-    if let Some(path) = &args.pidfd_socket {
+fn announce(args: &CreateArgs, receiver: Option<&String>, init: &Init) -> Result<()> {
+    let sockets = args.pidfd_socket.as_deref().into_iter();
+    for path in sockets.chain(receiver.map(Path::new)) {
         let socket = socket::connect_stream(path).context("connect to the pidfd socket")?;
         socket::send_with(socket.as_fd(), b"pidfd", init.pidfd()).context("send init's pidfd")?;
     }

@@ -172,7 +172,8 @@ fn plan(
     args: &ExecArgs,
 ) -> Result<JoinPlan> {
     let (namespaces, pids) = join::namespaces(config.linux.as_ref());
-    let mut process = plan::process::plan(process, pointer)?;
+    let process = plan::process::plan(process, pointer)?;
+    let mut process = process.with_groups_by(&config.annotations);
     modules::settle(&mut process, None)?;
     Ok(JoinPlan {
         id: args.id.as_str().to_owned(),
