@@ -363,10 +363,14 @@ impl Made {
     /// The container stays, without this process.
     pub(super) fn keep(self) -> Result<()> {
         self.init.keep();
-        if let Some(rdt) = self.rdt {
+        Self::leave(self.cgroup, self.rdt)
+    }
+
+    fn leave(cgroup: Option<cgroup::Reservation>, rdt: Option<rdt::Reservation>) -> Result<()> {
+        if let Some(rdt) = rdt {
             rdt.keep();
         }
-        self.cgroup.map_or(Ok(()), cgroup::Reservation::keep)
+        cgroup.map_or(Ok(()), cgroup::Reservation::keep)
     }
 
     /// Ends and forgets the container because of `error`, which is what the user is told.
@@ -380,16 +384,20 @@ impl Made {
             ..
         } = self;
         let error = init.give_up(error);
-        drop((cgroup, rdt));
         if let Some(path) = pid_file {
             // The file is the caller's; that it is gone already is what was wanted.
             let _ = std::fs::remove_file(path);
         }
         let id = container.id().clone();
-        let removed = store.lock(&id, LOCK_DEADLINE).and_then(|lock| match lock {
-            Some(lock) => store.remove(&id, lock),
-            None => Ok(()),
-        });
+        let removed = match store.lock_own(&container, LOCK_DEADLINE) {
+            Ok(Some(lock)) => {
+                drop((cgroup, rdt));
+                store.remove(&id, lock)
+            }
+            // Whoever has removed it has removed its groups, which may be another container's of that id by now.
+            Ok(None) => Self::leave(cgroup, rdt),
+            Err(error) => Err(error),
+        };
         match removed {
             Ok(()) => error,
             Err(also) => error.remedy(format!(

@@ -122,12 +122,18 @@ impl Store {
             .remedy(format!(
                 "`delete --force {id}` removes what is left of the container"
             ))?;
-        Ok(Some(Container::new(directory, record)))
+        Ok(Some(Container::new(directory, record, None)))
     }
 
     /// Locks the directory of `id` against every other change, whatever is in it; `None` if there is none.
     pub fn lock(&self, id: &ContainerId, deadline: Duration) -> Result<Option<Lock>> {
         Lock::take(self.directory(id), id, deadline)
+    }
+
+    /// Locks `container`, which this process has made; `None` if it is gone, also where another one has its id by now.
+    pub fn lock_own(&self, container: &Container, deadline: Duration) -> Result<Option<Lock>> {
+        let lock = self.lock(container.id(), deadline)?;
+        Ok(lock.filter(|lock| container.is_made_in(lock)))
     }
 
     /// Removes the container under `lock` from the store at once, then unlinks its files. Needs no space on a full

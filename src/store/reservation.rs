@@ -90,8 +90,8 @@ impl Reservation {
         record.phase = Phase::Made;
         record.id = self.record.id.clone();
         write_state(&self.directory, &record)?;
-        self.lock = None;
-        Ok(Container::new(self.directory.clone(), record))
+        let identity = self.lock.take().map(|lock| lock.identity());
+        Ok(Container::new(self.directory.clone(), record, identity))
     }
 }
 
