@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use corten_sys::Errno;
 use corten_sys::fs::Procfs;
 use corten_sys::process::{self, Namespaces as Kinds};
 use corten_sys::signal::SignalFd;
@@ -43,14 +44,31 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
     }
     plan.filter = filter::stored(&container, &config)?;
     timings::done("plan");
-    if args.detach {
-        let console = console_socket(terminal, args)?;
-        let program = prepare(&container, &plan, args, console)?;
-        become_program(&program)?;
-        program.keep();
-        return Ok(0);
-    }
-    attached(&container, &plan, args, terminal)
+    let ran = match args.detach {
+        true => detached(&container, &plan, args, terminal),
+        false => attached(&container, &plan, args, terminal),
+    };
+    ran.map_err(|error| match has_ended(&container, &error) {
+        true => error.context(STOPPED),
+        false => error,
+    })
+}
+
+/// Whether `error` is, whatever failed first, that init has ended meanwhile. One that is about to end has no namespaces any
+/// more (ESRCH), and is not a zombie yet.
+fn has_ended(container: &Container, error: &Error) -> bool {
+    let ended = || matches!(container.status(), Ok(Status::Stopped));
+    error.kind() != Kind::Status && (error.errno() == Some(Errno::SRCH) || ended())
+}
+
+const STOPPED: &str = "cannot exec in a stopped container";
+
+fn detached(container: &Container, plan: &JoinPlan, args: &ExecArgs, terminal: bool) -> Result<u8> {
+    let console = console_socket(terminal, args)?;
+    let program = prepare(container, plan, args, console)?;
+    become_program(&program)?;
+    program.keep();
+    Ok(0)
 }
 
 fn attached(container: &Container, plan: &JoinPlan, args: &ExecArgs, terminal: bool) -> Result<u8> {
@@ -79,7 +97,7 @@ fn expect_running(container: &Container, args: &ExecArgs) -> Result<()> {
         Status::Running | Status::Created => return Ok(()),
         Status::Paused if args.ignore_paused => return Ok(()),
         Status::Paused => "cannot exec in a paused container (use --ignore-paused to override)",
-        Status::Stopped | Status::Creating => "cannot exec in a stopped container",
+        Status::Stopped | Status::Creating => STOPPED,
     };
     Err(Error::new(Kind::Status, text))
 }
@@ -278,7 +296,7 @@ fn prepare(
     args: &ExecArgs,
     mut console: Option<OwnedFd>,
 ) -> Result<Init> {
-    let gone = || Error::new(Kind::Status, "cannot exec in a stopped container");
+    let gone = || Error::new(Kind::Status, STOPPED);
     let init = container.record().init.as_ref().ok_or_else(gone)?;
     let mut layout = host::cgroups()?;
     // A user's container may have none of some controllers.
