@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use corten_sys::Errno;
 use corten_sys::fs::Procfs;
@@ -54,11 +55,25 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
     })
 }
 
+/// How long an init may take to end that has begun to: its processes are killed before.
+const DYING: Duration = Duration::from_secs(1);
+
 /// Whether `error` is, whatever failed first, that init has ended meanwhile. One that is about to end has no namespaces any
-/// more (ESRCH), and is not a zombie yet.
+/// more (ESRCH), lets nobody into its PID namespace (ENOMEM), and kills who is in there.
 fn has_ended(container: &Container, error: &Error) -> bool {
-    let ended = || matches!(container.status(), Ok(Status::Stopped));
-    error.kind() != Kind::Status && (error.errno() == Some(Errno::SRCH) || ended())
+    let patience = match (error.kind(), error.errno()) {
+        (Kind::Status, _) => return false,
+        (Kind::System | Kind::Unborn, None | Some(Errno::SRCH | Errno::NOMEM)) => DYING,
+        _ => Duration::ZERO,
+    };
+    let Some(init) = &container.record().init else {
+        return false;
+    };
+    match init.open() {
+        Ok(Some(pidfd)) => process::wait_for_end(pidfd.as_fd(), patience).unwrap_or(false),
+        Ok(None) => true,
+        Err(_) => false,
+    }
 }
 
 const STOPPED: &str = "cannot exec in a stopped container";

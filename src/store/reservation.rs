@@ -41,12 +41,9 @@ impl Reservation {
                 _ => error,
             })?;
         // Between mkdir and lock a `delete --force` may have won: then the id was ours for a moment, and no longer is.
-        let lock = store.lock(&id, Duration::ZERO)?.ok_or_else(|| {
-            Error::new(
-                Kind::System,
-                format!("container {id} was deleted while it was being made"),
-            )
-        })?;
+        let deleted = || format!("container {id} was deleted while it was being made");
+        let lock = store.lock(&id, Duration::ZERO).with_context(deleted)?;
+        let lock = lock.ok_or_else(|| Error::new(Kind::System, deleted()))?;
         let reservation = Self {
             store: store.clone(),
             directory,

@@ -161,9 +161,8 @@ fn of(verb: &str) -> &'static [Status] {
 /// docs/exit-status.md.
 pub fn document() -> String {
     let mut text = HEAD.to_owned();
-    let every = [("*every*", &EVERYWHERE[..])];
-    let verbs = VERBS.map(|(verb, statuses)| (verb, statuses));
-    for (verb, statuses) in every.into_iter().chain(verbs) {
+    let every: (&str, &[Status]) = ("*every*", &EVERYWHERE);
+    for (verb, statuses) in [every].into_iter().chain(VERBS) {
         let name = match verb.starts_with('*') {
             true => verb.to_owned(),
             false => format!("`{verb}`"),
