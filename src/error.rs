@@ -25,6 +25,8 @@ pub enum Kind {
     Status,
     /// Known, and not supported by this build or host.
     Unsupported,
+    /// The program has ended, and nobody knows how.
+    Unknown,
     /// The kernel or the host refused.
     System,
     /// The kernel killed a process in its clone into a cgroup. It does so while somebody writes cgroup.kill, and in Linux

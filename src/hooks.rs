@@ -4,17 +4,19 @@
 //!
 //! Runs where it is called, with the caller's privileges: in the runtime for most points, in the container's first
 //! process, before its root is changed and before its program starts, for two. The caller must have one thread. A hook
-//! gets its own arguments and environment, the state, a directory to start in, and no other descriptor.
+//! gets its own arguments and environment, the state, a directory to start in, and no other descriptor; what it says is
+//! quoted where it fails, unless annotations of crun's name files for that.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use corten_sys::fs::{self, FileType, Mode, OFlags};
 use corten_sys::process::Exit;
 use corten_sys::spawn;
 
+use crate::bundle::crun;
 use crate::bundle::spec::Hook;
-
 use crate::error::{Context, Error, Kind, Result};
 pub use crate::plan::State;
 
@@ -104,6 +106,7 @@ fn run_one(
 }
 
 fn run_hook(hook: &Hook, state: &State<'_>, directory: BorrowedFd<'_>) -> Result<()> {
+    let annotations = state.annotations;
     let state = serde_json::to_vec(state)
         .map_err(|error| Error::new(Kind::Invalid, format!("write the state: {error}")))?;
     let stdin = spawn::memory_file("state", &state)?;
@@ -115,9 +118,16 @@ fn run_hook(hook: &Hook, state: &State<'_>, directory: BorrowedFd<'_>) -> Result
     } else {
         &hook.args
     };
+    let file = |name: &str| {
+        let path = annotations.get(name);
+        path.map(|path| open_output(path).with_context(|| name.to_owned()))
+            .transpose()
+    };
+    let (stdout, stderr) = (file(crun::HOOKS_STDOUT)?, file(crun::HOOKS_STDERR)?);
     let setting = spawn::Setting {
         stdin: stdin.as_fd(),
-        output: output.as_fd(),
+        stdout: stdout.as_ref().unwrap_or(&output).as_fd(),
+        stderr: stderr.as_ref().unwrap_or(&output).as_fd(),
         directory,
     };
     let child = spawn::spawn(Path::new(&hook.path), args, &hook.env, setting)?;
@@ -143,4 +153,17 @@ fn run_hook(hook: &Hook, state: &State<'_>, directory: BorrowedFd<'_>) -> Result
         said => format!("{fate}, and said: {said}"),
     };
     Err(Error::new(Kind::System, text))
+}
+
+/// The file at whose end a hook writes. It never waits: a FIFO has no reader, perhaps, and is refused.
+fn open_output(path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK;
+    let file = fs::open(fs::CWD, path.as_ref(), flags, Mode::from_raw_mode(0o600))?;
+    match FileType::from_raw_mode(fs::stat(file.as_fd())?.st_mode) {
+        FileType::RegularFile | FileType::CharacterDevice => Ok(file),
+        _ => {
+            let text = format!("{path} is neither a file nor a device");
+            Err(Error::new(Kind::Invalid, text))
+        }
+    }
 }

@@ -16,7 +16,7 @@
 //!           ├ plan
 //!           ├ bundle · host
 //!           ├ seccomp
-//!           └ error · json · sort ─ sys
+//!           └ error · json · sort · timings ─ sys
 //! ```
 
 #![forbid(unsafe_code)]
@@ -41,3 +41,4 @@ pub mod seccomp;
 pub mod sort;
 pub mod source;
 pub mod store;
+pub mod timings;

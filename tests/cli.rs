@@ -297,6 +297,39 @@ fn kill_sends_the_signal_that_is_named() {
 }
 
 #[test]
+fn wait_ends_as_the_program_did_or_says_that_nobody_knows() {
+    let host = Host::new();
+    let message = host.fails("wait x", 255);
+    assert!(message.contains("container does not exist"), "{message}");
+    host.container("x", None);
+    let message = host.fails("wait x", 255);
+    assert!(message.contains("was never made"), "{message}");
+    let mut child = sleeper();
+    host.container("y", Some(&child));
+    child.kill().unwrap();
+    // Nobody has reaped it yet: /proc tells.
+    let output = host.corten(["wait", "y"]);
+    assert_eq!(
+        (output.status.code(), &*output.stderr),
+        (Some(137), &b""[..])
+    );
+    child.wait().unwrap();
+    assert_eq!(host.corten(["wait", "y"]).status.code(), Some(137));
+    let state: Value = serde_json::from_str(&host.ok("state y")).unwrap();
+    assert_eq!(state["postMortem"]["signal"], 9);
+    let kept = host.root().join("y/post-mortem.json");
+    std::fs::write(&kept, "{").unwrap();
+    assert!(
+        host.fails("state y", 1)
+            .contains("post-mortem.json is damaged")
+    );
+    std::fs::remove_file(kept).unwrap();
+    let message = host.fails("wait y", 254);
+    assert!(message.contains("its status is not known"), "{message}");
+    assert_eq!(host.ok("delete y"), "");
+}
+
+#[test]
 fn a_decoy_with_inits_number_is_neither_shown_nor_killed() {
     let host = Host::new();
     let decoy = sleeper();
@@ -627,4 +660,90 @@ fn seccomp_shows_a_program_and_explains_an_answer() {
     assert!(said.contains("no_such_call"), "{said}");
     let said = host.fails("seccomp compile tests/fixtures/default.json", 1);
     assert!(said.contains("defaultAction"), "{said}");
+}
+
+/// Every status of docs/exit-status.md that needs no container, and none that is not there.
+#[test]
+fn verbs_end_with_the_statuses_of_the_table() {
+    let host = Host::new();
+    let text = include_str!("../docs/exit-status.md");
+    let rows: Vec<(&str, &str)> = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            (cells[1].trim_matches('`'), cells[2])
+        })
+        .collect();
+    let bundle = host.0.display().to_string();
+    std::fs::create_dir(host.root()).unwrap();
+    let child = sleeper();
+    host.container("x", Some(&child));
+    host.container("dead", None);
+    let mut shown = Vec::new();
+    for (line, status) in [
+        ("check /nowhere", 1),
+        ("create --bundle /nowhere a", 1),
+        ("delete x", 1),
+        ("delete none", 1),
+        ("delete --force none", 0),
+        ("events --stats dead", 1),
+        ("exec none true", 255),
+        ("exec dead true", 255),
+        ("features", 0),
+        ("features x", 1),
+        ("kill x 0", 0),
+        ("kill dead", 1),
+        ("kill --all dead", 0),
+        ("list", 0),
+        ("list --format x", 1),
+        ("pause dead", 1),
+        ("ps none", 1),
+        ("resume dead", 1),
+        ("run --bundle /nowhere a", 1),
+        ("seccomp compile /nowhere", 1),
+        ("spec --bundle BUNDLE", 0),
+        ("spec --bundle BUNDLE", 1),
+        ("start dead", 1),
+        ("start x", 1),
+        ("state x", 0),
+        ("state none", 1),
+        ("update --pids-limit 1 dead", 1),
+        ("wait none", 255),
+    ] {
+        let output = host.corten(line.replace("BUNDLE", &bundle).split(' '));
+        assert_eq!(output.status.code(), Some(status), "{line}: {output:?}");
+        let said = text(&output.stderr);
+        assert_eq!(said.is_empty(), status == 0, "{line}: {said}");
+        shown.push((line.split(' ').next().unwrap(), status.to_string()));
+    }
+    child_is_waited_for(&host, child);
+    shown.extend([("wait", "N".to_owned()), ("wait", "254".to_owned())]);
+    for (verb, status) in &shown {
+        assert!(
+            rows.contains(&(verb, status.as_str())),
+            "{verb} {status} is not in the table"
+        );
+    }
+    // These take a container, or the privileges to make one: the integration suite runs them all the time.
+    let privileged = ["N", "0"];
+    for (verb, status) in rows {
+        let is_shown = shown
+            .iter()
+            .any(|row| (row.0, row.1.as_str()) == (verb, status));
+        assert!(
+            is_shown || privileged.contains(&status),
+            "{verb} {status} is not shown"
+        );
+    }
+}
+
+/// The statuses of `wait` that are not its own failure.
+fn child_is_waited_for(host: &Host, mut child: Child) {
+    child.kill().unwrap();
+    let status = host.corten(["wait", "x"]).status.code();
+    assert_eq!(status, Some(137));
+    child.wait().unwrap();
+    std::fs::remove_file(host.root().join("x/post-mortem.json")).unwrap();
+    assert_eq!(host.corten(["wait", "x"]).status.code(), Some(254));
 }

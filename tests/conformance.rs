@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use corten::bundle::crun;
 use corten::bundle::support::{self, Shape, Support};
 
 /// A row of a table: the field, what is done, where that is shown.
@@ -134,6 +135,22 @@ fn every_field_of_features_has_a_row() {
     }
 }
 
+/// What is obeyed, and what is refused, by its name.
+#[test]
+fn every_annotation_of_cruns_has_a_row() {
+    let rows = rows("crun's annotations");
+    let named: Vec<&str> = rows
+        .iter()
+        .flat_map(|row| row.field.split(", "))
+        .map(|name| name.trim_matches('`'))
+        .collect();
+    let refused = crun::REFUSED.map(|(name, _)| name);
+    for name in crun::OBEYED.iter().chain(&refused) {
+        assert!(named.contains(name), "{name}: no row");
+    }
+    assert_eq!(named.len(), crun::OBEYED.len() + refused.len());
+}
+
 fn leaves(value: &serde_json::Value, pointer: &str, all: &mut Vec<String>) {
     match value {
         serde_json::Value::Object(fields) if pointer != "/annotations" => {
@@ -148,7 +165,8 @@ fn leaves(value: &serde_json::Value, pointer: &str, all: &mut Vec<String>) {
 /// A test is named as `module::test` of integration/features, or as `path.rs::test` from the root of the repository.
 #[test]
 fn every_test_that_is_named_exists() {
-    for row in rows("config.json").into_iter().chain(rows("features")) {
+    let rows = ["config.json", "features", "crun's annotations"].map(rows);
+    for row in rows.into_iter().flatten() {
         let names: Vec<&str> = row.shown.split('`').skip(1).step_by(2).collect();
         let reason = row.shown.starts_with("nowhere: ");
         assert!(

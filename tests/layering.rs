@@ -13,10 +13,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("json", &[]),
     ("sort", &[]),
+    ("timings", &["json"]),
     ("host", &["error", "json", "sort"]),
     ("seccomp", &["error", "sort"]),
     ("bundle", &["error", "seccomp"]),
-    ("protocol", &["error"]),
+    ("protocol", &["error", "timings"]),
     ("plan", &["bundle", "error", "host", "seccomp", "sort"]),
     ("clocks", &["error", "plan"]),
     ("limits", &["bundle", "error", "plan"]),
@@ -39,15 +40,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "parent",
         &[
             "bundle", "child", "clocks", "error", "hooks", "limits", "plan", "protocol", "seccomp",
-            "source",
+            "source", "timings",
         ],
     ),
-    ("cli", &["error", "store"]),
+    ("cli", &["error", "store", "timings"]),
     (
         "command",
         &[
             "bundle", "cgroup", "check", "cli", "error", "hooks", "host", "json", "parent", "plan",
-            "protocol", "rdt", "seccomp", "sort", "store",
+            "protocol", "rdt", "seccomp", "sort", "store", "timings",
         ],
     ),
 ];

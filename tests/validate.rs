@@ -170,6 +170,52 @@ fn document_cases() -> Vec<Case> {
         ),
         ("/annotations", json!({"a": ""}), "", ""),
         (
+            "/annotations",
+            json!({"run.oci.handler": "krun"}),
+            "/annotations/run.oci.handler",
+            "run.oci.handler is not supported: a handler's code would run in the runtime, with its privileges",
+        ),
+        (
+            "/annotations",
+            json!({"run.oci.new/one": ""}),
+            "/annotations/run.oci.new~1one",
+            "run.oci.new/one is not supported: it is no annotation that is known",
+        ),
+        (
+            "/annotations",
+            json!({"run.oci.keep_original_groups": "0"}),
+            "/annotations/run.oci.keep_original_groups",
+            "run.oci.keep_original_groups is `0`: want 1, or the annotation left out",
+        ),
+        (
+            "/annotations",
+            json!({"run.oci.hooks.stderr": "log"}),
+            "/annotations/run.oci.hooks.stderr",
+            "run.oci.hooks.stderr is `log`: want an absolute path",
+        ),
+        (
+            "/annotations",
+            json!({"run.oci.timens_offset": "realtime 1 0"}),
+            "/annotations/run.oci.timens_offset",
+            "`realtime 1 0` is no offset of a clock, like `monotonic 3600 0`",
+        ),
+        (
+            "/annotations",
+            json!({"run.oci.timens_offset": "7 -1 0"}),
+            "/linux/timeOffsets",
+            "without a time namespace there are no offsets",
+        ),
+        (
+            "/annotations",
+            json!({
+                "run.oci.keep_original_groups": "1", "run.oci.hooks.stdout": "/log",
+                "run.oci.mount_context_type": "context", "run.oci.systemd.subgroup": "",
+                "run.oci.seccomp_fail_unknown_syscall": "1"
+            }),
+            "",
+            "",
+        ),
+        (
             "/linux/personality",
             json!({"domain": "LINUX32", "flags": ["X"]}),
             "/linux/personality/flags/0",

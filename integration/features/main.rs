@@ -8,6 +8,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod annotations;
 mod broken;
 mod bundles;
 mod cgroups;
@@ -26,6 +27,7 @@ mod hooks;
 mod idmaps;
 mod labels;
 mod lifecycle;
+mod model;
 mod mounts;
 mod namespaces;
 mod net_devices;
@@ -45,5 +47,7 @@ mod snapshot;
 mod sysctl;
 mod systemd;
 mod terminal;
+mod timings;
 mod update;
 mod userns;
+mod wait;

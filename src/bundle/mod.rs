@@ -25,6 +25,7 @@ use crate::seccomp::model::Wanted;
 use finding::{Finding, Report, Severity, Unknown};
 use spec::{LinuxResources, Process, Spec};
 
+pub use rules::crun;
 pub use rules::idmaps::MAPPINGS_MAX;
 pub use rules::rdt::{is_rdt_group, schemata_lines};
 pub use rules::seccomp::wanted as wanted_filter;
@@ -83,7 +84,8 @@ impl Bundle {
 /// Reads the text of a config.json and holds it against every rule; the findings are in the order of the rules.
 pub fn judge(config: &[u8], unknown: Unknown) -> Result<(Spec, Vec<Finding>)> {
     let mut report = Report::new(unknown);
-    let spec = parse::document(config, &support::CONFIG, &mut report)?;
+    let mut spec = parse::document(config, &support::CONFIG, &mut report)?;
+    crun::translate(&mut spec, &mut report);
     validate::check(&spec, &mut report);
     Ok((spec, report.finish()))
 }

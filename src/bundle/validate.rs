@@ -5,7 +5,7 @@
 
 use super::finding::Report;
 use super::rules::{
-    devices, hooks, idmaps, lsm, memory_policy, mounts, namespaces, network, process, rdt,
+    crun, devices, hooks, idmaps, lsm, memory_policy, mounts, namespaces, network, process, rdt,
     resources, root, schedule, seccomp, sysctl,
 };
 use super::spec::{Process, Spec};
@@ -224,6 +224,12 @@ pub static REST_RULES: &[Rule<Spec>] = &[
         "config.md#posix-platform-hooks",
         "a timeout is above zero",
         hooks::timeout,
+    ),
+    rule(
+        "/annotations/*",
+        crun::SECTION,
+        "an annotation `run.oci.*` is one that is carried out, with a value that it may have",
+        crun::annotations,
     ),
     rule(
         "/annotations/*",

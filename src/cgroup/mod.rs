@@ -42,7 +42,7 @@ mod verify;
 pub use attach::DeviceControl;
 pub use control::Cgroup;
 pub use create::Reservation;
-pub use oom::OomWatch;
+pub use oom::{LastMemory, OomLevel, OomWatch};
 pub use remove::{end, end_intended, remove};
 pub use update::on_top;
 

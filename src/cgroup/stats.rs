@@ -22,7 +22,7 @@ use super::Cgroup;
 use super::control::read_at;
 use crate::error::{Error, Result};
 use parse::Pressure;
-pub(super) use parse::of_key;
+pub(super) use parse::{find_key, of_key};
 
 /// All of it.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use corten_sys::{Errno, fs, process};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::process::Process;
+use crate::plan::process::{Groups, Process};
 
 /// What loading a filter takes without no_new_privs: CAP_SYS_ADMIN, as a bit.
 pub const TO_LOAD_FILTERS: u64 = 1 << 21;
@@ -111,9 +111,12 @@ fn set_ids(wanted: &Process) -> Result<()> {
     Ok(())
 }
 
-/// The caller's groups always go. Where a user namespace was mapped without privileges the kernel forbids setgroups
+/// The caller's groups go, unless an annotation keeps them. Where a user namespace was mapped without privileges the kernel forbids setgroups
 /// (user_namespaces(7)): then they are already as they can be, and only asking for others is an error.
 fn set_groups(wanted: &Process) -> Result<()> {
+    if wanted.groups_from == Groups::Caller {
+        return Ok(());
+    }
     match process::set_groups(&wanted.groups) {
         Err(error)
             if error.errno() == Errno::PERM && wanted.groups.is_empty() && groups_are_denied() =>

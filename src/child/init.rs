@@ -313,6 +313,7 @@ fn finish(plan: &Plan, progress: &Progress, ready: Ready, reply: &mut Option<Chi
             channel.send(&ToParent::Executing)?;
         }
         signal::unblock_all()?;
+        progress.date(Step::Exec);
         filter::load_late(plan.filter.as_ref(), &plan.process)?;
         // From here to execve nothing may call the kernel: the filter answers for the program, not for us.
         progress.begin(Step::Exec);

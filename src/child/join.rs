@@ -137,6 +137,7 @@ fn prepare(
         exec::seal(plan.preserved)?;
     }
     signal::unblock_all().map_err(Error::from)?;
+    progress.date(Step::Exec);
     filter::load_late(filter, wanted)?;
     // From here to execve nothing may call the kernel: the filter answers for the program, not for us.
     progress.begin(Step::Exec);

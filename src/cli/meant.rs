@@ -15,6 +15,7 @@ use super::user::{self, User};
 use super::{signal, truth};
 use crate::error::{Context, Error, Kind, Result};
 use crate::store::{CgroupDriver, ContainerId};
+use crate::timings;
 
 /// What a verb does, and to what.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub enum Verb {
     State(ContainerId),
     /// Change its limits.
     Update(Box<UpdateArgs>),
+    /// Wait for its end.
+    Wait(ContainerId),
 }
 
 /// What holds for every verb.
@@ -70,6 +73,8 @@ pub struct Global {
     pub is_user: bool,
     /// Refuse fields that the specification lacks.
     pub strict: bool,
+    /// Say where the time went, and where to say it; a flag of some verbs.
+    pub timings: Option<timings::Place>,
 }
 
 /// Where a value comes from.
@@ -326,7 +331,23 @@ impl Global {
                 Rootless::Auto => identity.is_user(),
             },
             strict: words.on("strict"),
+            timings: None,
         })
+    }
+
+    /// With the flags of the verb that are not the verb's own business.
+    pub(super) fn with(mut self, words: &Words, caller: &Caller) -> Result<Self> {
+        self.timings = match words.text("timings")? {
+            None => None,
+            Some("json") => Some(timings::Place::Stderr),
+            Some(text) => match text.strip_prefix("json:") {
+                Some(file) if !file.is_empty() => {
+                    Some(timings::Place::File(caller.absolute(Path::new(file))?))
+                }
+                _ => return Err(unknown("form of timings", text, "json or json:FILE")),
+            },
+        };
+        Ok(self)
     }
 }
 
@@ -368,6 +389,17 @@ fn unknown(what: &str, text: &str, want: &str) -> Error {
 }
 
 impl Verb {
+    /// What a verb that tells its timings is called in them.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Exec(_) => "exec",
+            Self::Run(_) => "run",
+            Self::Start(_) => "start",
+            _ => "",
+        }
+    }
+
     pub(super) fn new(name: &str, words: &Words, global: &Global, caller: &Caller) -> Result<Self> {
         let id = || ContainerId::new(words.needed("ID")?);
         let strict = global.strict || words.on("strict");
@@ -412,6 +444,7 @@ impl Verb {
                 let file = caller.path(words, "resources")?;
                 Self::Update(Box::new(UpdateArgs::new(words, file, strict)?))
             }
+            "wait" => Self::Wait(id()?),
             _ => return Err(unknown("command", name, "one of `corten --help`")),
         })
     }

@@ -84,7 +84,9 @@ fn wish(mut normal: Normal) -> Result<Wish> {
     };
     let caller = Caller::default();
     let global = Global::new(&words, &caller)?;
-    let verb = Verb::new(&name, &Words(matches), &global, &caller)?;
+    let words = Words(matches);
+    let verb = Verb::new(&name, &words, &global, &caller)?;
+    let global = global.with(&words, &caller)?;
     Ok(Wish::Verb(global, verb))
 }
 

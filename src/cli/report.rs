@@ -16,6 +16,7 @@ use corten_sys::fs::{Mode, OFlags};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::store::time;
+use crate::timings::Place;
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -180,6 +181,19 @@ pub fn print(text: &str) -> Result<()> {
         .and_then(|()| stdout.flush())
         .map_err(|error| failed_write(&error))
         .context("print to stdout")
+}
+
+/// Prints where the time of a verb went. That it can't be is a warning: what the verb has done is done.
+pub fn timings(place: &Place, line: &str, log: &Log) {
+    let path = match place {
+        Place::Stderr => return to_stderr(line),
+        Place::File(path) => path,
+    };
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.append(true).create(true).open(path);
+    if let Err(error) = opened.and_then(|mut file| file.write_all(line.as_bytes())) {
+        log.warn(format!("write the timings to {}: {error}", path.display()));
+    }
 }
 
 fn failed_write(error: &std::io::Error) -> corten_sys::Error {

@@ -173,6 +173,12 @@ const PRESERVE_FDS: Flag = option(
 )
 .default("0");
 
+const TIMINGS: Flag = option(
+    "timings",
+    "json[:FILE]",
+    "Say where the time went, as a line of JSON on stderr or at the end of this file",
+);
+
 const CREATE: &[Flag] = &[
     option("bundle", "DIR", "The bundle's directory")
         .letter('b')
@@ -183,6 +189,7 @@ const CREATE: &[Flag] = &[
     switch("no-pivot", "Enter the root filesystem without pivot_root"),
     switch("no-new-keyring", "Stay in the caller's session keyring"),
     PRESERVE_FDS,
+    TIMINGS,
     STRICT,
     ID,
 ];
@@ -222,6 +229,7 @@ const EXEC: &[Flag] = &[
     )
     .many(),
     switch("ignore-paused", "Run in a paused container, too"),
+    TIMINGS,
     STRICT,
     ID,
     word("COMMAND", Count::Rest, "The program and its arguments"),
@@ -439,9 +447,18 @@ pub const VERBS: &[Verb] = &[
         "Print what a seccomp profile is compiled to, or how it answers a call",
     ),
     verb("spec", SPEC, "Write a default config.json"),
-    verb("start", &[ID], "Let a created container's program run"),
+    verb(
+        "start",
+        &[TIMINGS, ID],
+        "Let a created container's program run",
+    ),
     verb("state", &[ID], "Print the state of a container"),
     verb("update", UPDATE, "Change the limits of a container"),
+    verb(
+        "wait",
+        &[ID],
+        "Wait for the end of a container's program, and end as it did",
+    ),
 ];
 
 impl Verb {

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use corten_sys::{process, socket};
 
 use super::{LOCK_DEADLINE, filter, inherited, interrupt, modules};
-use crate::bundle::Bundle;
 use crate::bundle::finding::Unknown;
 use crate::bundle::spec::Spec;
+use crate::bundle::{Bundle, crun};
 use crate::cgroup::place::{self, Asker, Location};
 use crate::cgroup::resources::Resources;
 use crate::cgroup::{self, Cgroup, DeviceControl, Entry};
@@ -28,6 +28,7 @@ use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
 use crate::rdt;
 use crate::store::{self, Container, PidNamespace, Privilege, Record, Reservation, Store};
+use crate::timings;
 
 /// The name of the start gate in the container's directory.
 pub(super) const GATE: &str = "gate";
@@ -75,6 +76,7 @@ pub(super) fn open(args: &CreateArgs, log: &Log) -> Result<Bundle> {
     for warning in &bundle.warnings {
         log.warn(warning);
     }
+    timings::done("bundle");
     Ok(bundle)
 }
 
@@ -172,12 +174,14 @@ fn try_make(
     if place.entry == Entry::None || has_hooks {
         record.maker = interrupt::maker()?;
     }
+    timings::done("plan");
     let reservation = store.reserve(record, &bundle.config)?;
     // Undone before the record that names it is.
     let rdt = rdt;
     if let Some(filter) = &plan.filter {
         reservation.keep_filter(&filter.program.to_bytes())?;
     }
+    timings::done("reserve");
     let cgroup = match place.entry {
         Entry::None => None,
         Entry::Cloned | Entry::Moved | Entry::Written => Some(Cgroup::create(paths, &resources)?),
@@ -194,6 +198,7 @@ fn try_make(
     if let (Some(rdt), Some(plan)) = (&rdt, &plan.rdt) {
         rdt.make(plan)?;
     }
+    timings::done("cgroup");
     let gate = gate(&reservation, until)?;
     let init = parent::spawn(
         &plan,
@@ -212,10 +217,11 @@ fn try_make(
             console,
         },
     )?;
-    let container = match write_down(args, reservation, &init) {
+    let container = match write_down(args, until, reservation, &init) {
         Ok(container) => container,
         Err(error) => return Err(init.give_up(error)),
     };
+    timings::done("commit");
     let pid_file = args.pid_file.clone();
     Ok(Made {
         init,
@@ -236,10 +242,18 @@ fn reserve_rdt(plan: &Plan) -> Result<Option<rdt::Reservation>> {
 }
 
 /// Tells the caller who init is, and the store.
-fn write_down(args: &CreateArgs, reservation: Reservation, init: &Init) -> Result<Container> {
-    announce(args, init)?;
+fn write_down(
+    args: &CreateArgs,
+    until: Until,
+    reservation: Reservation,
+    init: &Init,
+) -> Result<Container> {
+    let annotations = &reservation.record().annotations;
+    announce(args, annotations.get(crun::PIDFD_RECEIVER), init)?;
     let mut record = reservation.record().clone();
     record.maker = None;
+    record.started =
+        (until == Until::Released).then(|| store::time::nanoseconds(store::time::now()));
     record.init = Some(store::Init::observe(init.pid(), init.pidfd())?);
     reservation.commit(record)
 }
@@ -305,8 +319,9 @@ fn gate(reservation: &Reservation, until: Until) -> Result<Option<OwnedFd>> {
 }
 
 /// Tells the caller who init is, before anything of the container runs.
-fn announce(args: &CreateArgs, init: &Init) -> Result<()> {
-    if let Some(path) = &args.pidfd_socket {
+fn announce(args: &CreateArgs, receiver: Option<&String>, init: &Init) -> Result<()> {
+    let sockets = args.pidfd_socket.as_deref().into_iter();
+    for path in sockets.chain(receiver.map(Path::new)) {
         let socket = socket::connect_stream(path).context("connect to the pidfd socket")?;
         socket::send_with(socket.as_fd(), b"pidfd", init.pidfd()).context("send init's pidfd")?;
     }
@@ -348,10 +363,14 @@ impl Made {
     /// The container stays, without this process.
     pub(super) fn keep(self) -> Result<()> {
         self.init.keep();
-        if let Some(rdt) = self.rdt {
+        Self::leave(self.cgroup, self.rdt)
+    }
+
+    fn leave(cgroup: Option<cgroup::Reservation>, rdt: Option<rdt::Reservation>) -> Result<()> {
+        if let Some(rdt) = rdt {
             rdt.keep();
         }
-        self.cgroup.map_or(Ok(()), cgroup::Reservation::keep)
+        cgroup.map_or(Ok(()), cgroup::Reservation::keep)
     }
 
     /// Ends and forgets the container because of `error`, which is what the user is told.
@@ -365,16 +384,20 @@ impl Made {
             ..
         } = self;
         let error = init.give_up(error);
-        drop((cgroup, rdt));
         if let Some(path) = pid_file {
             // The file is the caller's; that it is gone already is what was wanted.
             let _ = std::fs::remove_file(path);
         }
         let id = container.id().clone();
-        let removed = store.lock(&id, LOCK_DEADLINE).and_then(|lock| match lock {
-            Some(lock) => store.remove(&id, lock),
-            None => Ok(()),
-        });
+        let removed = match store.lock_own(&container, LOCK_DEADLINE) {
+            Ok(Some(lock)) => {
+                drop((cgroup, rdt));
+                store.remove(&id, lock)
+            }
+            // Whoever has removed it has removed its groups, which may be another container's of that id by now.
+            Ok(None) => Self::leave(cgroup, rdt),
+            Err(error) => Err(error),
+        };
         match removed {
             Ok(()) => error,
             Err(also) => error.remedy(format!(

@@ -97,15 +97,15 @@ fn lock(store: &Store, args: &DeleteArgs) -> Result<Option<Lock>> {
     }
 }
 
-/// Removes a container whose init this process has reaped; `poststop` are its hooks. That somebody else was faster is
-/// fine.
+/// Removes a container that this process has made and whose init it has reaped; `poststop` are its hooks. That somebody
+/// else was faster is fine, and another container that has its id and its cgroup since is left alone.
 pub(super) fn destroy(
     store: &Store,
     container: Container,
     poststop: &[Hook],
     log: &Log,
 ) -> Result<()> {
-    let Some(lock) = store.lock(container.id(), LOCK_DEADLINE)? else {
+    let Some(lock) = store.lock_own(&container, LOCK_DEADLINE)? else {
         return Ok(());
     };
     let deadline = Instant::now() + END_DEADLINE;

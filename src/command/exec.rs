@@ -3,7 +3,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
+use corten_sys::Errno;
 use corten_sys::fs::Procfs;
 use corten_sys::process::{self, Namespaces as Kinds};
 use corten_sys::signal::SignalFd;
@@ -25,6 +27,7 @@ use crate::plan::sub_cgroups::SubCgroups;
 use crate::plan::{self, Keyring};
 use crate::rdt;
 use crate::store::{Container, DeviceControl, Privilege, Status, Store};
+use crate::timings;
 
 /// Runs a program in a container; the status is the program's, or success for a detached one.
 pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
@@ -41,14 +44,46 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
         plan::nodev::refuse_capabilities(&plan.process.capabilities, pointer)?;
     }
     plan.filter = filter::stored(&container, &config)?;
-    if args.detach {
-        let console = console_socket(terminal, args)?;
-        let program = prepare(&container, &plan, args, console)?;
-        become_program(&program)?;
-        program.keep();
-        return Ok(0);
+    timings::done("plan");
+    let ran = match args.detach {
+        true => detached(&container, &plan, args, terminal),
+        false => attached(&container, &plan, args, terminal),
+    };
+    ran.map_err(|error| match has_ended(&container, &error) {
+        true => error.context(STOPPED),
+        false => error,
+    })
+}
+
+/// How long an init may take to end that has begun to: its processes are killed before.
+const DYING: Duration = Duration::from_secs(1);
+
+/// Whether `error` is, whatever failed first, that init has ended meanwhile. One that is about to end has no namespaces any
+/// more (ESRCH), lets nobody into its PID namespace (ENOMEM), and kills who is in there.
+fn has_ended(container: &Container, error: &Error) -> bool {
+    let patience = match (error.kind(), error.errno()) {
+        (Kind::Status, _) => return false,
+        (Kind::System | Kind::Unborn, None | Some(Errno::SRCH | Errno::NOMEM)) => DYING,
+        _ => Duration::ZERO,
+    };
+    let Some(init) = &container.record().init else {
+        return false;
+    };
+    match init.open() {
+        Ok(Some(pidfd)) => process::wait_for_end(pidfd.as_fd(), patience).unwrap_or(false),
+        Ok(None) => true,
+        Err(_) => false,
     }
-    attached(&container, &plan, args, terminal)
+}
+
+const STOPPED: &str = "cannot exec in a stopped container";
+
+fn detached(container: &Container, plan: &JoinPlan, args: &ExecArgs, terminal: bool) -> Result<u8> {
+    let console = console_socket(terminal, args)?;
+    let program = prepare(container, plan, args, console)?;
+    become_program(&program)?;
+    program.keep();
+    Ok(0)
 }
 
 fn attached(container: &Container, plan: &JoinPlan, args: &ExecArgs, terminal: bool) -> Result<u8> {
@@ -67,6 +102,7 @@ fn attached(container: &Container, plan: &JoinPlan, args: &ExecArgs, terminal: b
     let signals = SignalFd::all().context("block signals")?;
     become_program(&program)?;
     let exit = console::attend(program.pidfd(), &signals, master)?;
+    timings::done("program");
     program.keep();
     Ok(u8::try_from(exit.shell_code()).unwrap_or(u8::MAX))
 }
@@ -76,7 +112,7 @@ fn expect_running(container: &Container, args: &ExecArgs) -> Result<()> {
         Status::Running | Status::Created => return Ok(()),
         Status::Paused if args.ignore_paused => return Ok(()),
         Status::Paused => "cannot exec in a paused container (use --ignore-paused to override)",
-        Status::Stopped | Status::Creating => "cannot exec in a stopped container",
+        Status::Stopped | Status::Creating => STOPPED,
     };
     Err(Error::new(Kind::Status, text))
 }
@@ -169,7 +205,8 @@ fn plan(
     args: &ExecArgs,
 ) -> Result<JoinPlan> {
     let (namespaces, pids) = join::namespaces(config.linux.as_ref());
-    let mut process = plan::process::plan(process, pointer)?;
+    let process = plan::process::plan(process, pointer)?;
+    let mut process = process.with_groups_by(&config.annotations);
     modules::settle(&mut process, None)?;
     Ok(JoinPlan {
         id: args.id.as_str().to_owned(),
@@ -274,7 +311,7 @@ fn prepare(
     args: &ExecArgs,
     mut console: Option<OwnedFd>,
 ) -> Result<Init> {
-    let gone = || Error::new(Kind::Status, "cannot exec in a stopped container");
+    let gone = || Error::new(Kind::Status, STOPPED);
     let init = container.record().init.as_ref().ok_or_else(gone)?;
     let mut layout = host::cgroups()?;
     // A user's container may have none of some controllers.

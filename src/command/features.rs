@@ -7,6 +7,7 @@
 
 use corten_sys::seccomp::knows_flags;
 
+use crate::bundle::crun;
 use crate::bundle::names::{CAPABILITIES, MEMORY_POLICIES, MEMORY_POLICY_FLAGS};
 use crate::bundle::support::{self, Support};
 use crate::cgroup::systemd;
@@ -32,10 +33,14 @@ pub(super) fn features() -> String {
         ("mountOptions", Json::texts(options)),
         ("linux", linux()),
         ("annotations", annotations()),
-        // All others are handed to hooks and `state`, and change nothing that the runtime does.
+        // All others are refused (`run.oci.*`), or handed to hooks and `state`, and change nothing that the runtime does.
         (
             "potentiallyUnsafeConfigAnnotations",
-            Json::texts([systemd::PROPERTY_ANNOTATIONS]),
+            Json::texts(
+                [systemd::PROPERTY_ANNOTATIONS]
+                    .into_iter()
+                    .chain(crun::OBEYED),
+            ),
         ),
     ])
     .pretty()

@@ -23,6 +23,7 @@ mod spec;
 mod start;
 mod state;
 mod update;
+mod wait;
 
 use std::path::Path;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::error::Result;
 use crate::host;
 use crate::parent::seal;
 use crate::store::{Record, Store};
+use crate::timings;
 
 /// How long a verb waits for another one that changes the same container.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
@@ -45,6 +47,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
     if let Some(preserved) = preserved_by_clones(&verb) {
         seal::ensure()?;
         inherited::check(preserved)?;
+        timings::done("seal");
     }
     let store = Store::open(&global.root);
     match verb {
@@ -62,6 +65,7 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Events(args) => events::events(&store, &args, log)?,
         Verb::Update(args) => update::update(&store, &args, log)?,
         Verb::Ps(args) => report::print(&ps::ps(&store, &args)?)?,
+        Verb::Wait(id) => return wait::wait(&store, &id, log),
         Verb::Features => report::print(&features::features())?,
         Verb::Seccomp(args) => report::print(&seccomp::seccomp(&args, log)?)?,
         Verb::Spec(args) => spec::run(&args.bundle, args.rootless)?,
@@ -88,7 +92,8 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         | Verb::Spec(_)
         | Verb::Start(_)
         | Verb::State(_)
-        | Verb::Update(_) => None,
+        | Verb::Update(_)
+        | Verb::Wait(_) => None,
     }
 }
 

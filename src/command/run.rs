@@ -5,12 +5,13 @@ use corten_sys::signal::SignalFd;
 use corten_sys::socket;
 
 use super::create::{self, Made, Until};
-use super::{delete, start};
+use super::{delete, start, wait};
 use crate::cli::meant::RunArgs;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Result};
 use crate::parent::console;
-use crate::store::Store;
+use crate::store::{Store, time};
+use crate::timings;
 
 /// Runs a container; the status is its program's, or success for a detached one.
 pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
@@ -50,6 +51,13 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
         Ok(exit) => exit,
         Err(error) => return Err(made.undo(store, error)),
     };
+    timings::done("program");
+    if args.keep {
+        let record = made.container.record();
+        if let Err(error) = wait::keep(store, record, exit, Some(time::now())) {
+            log.warn(error);
+        }
+    }
     let Made {
         init,
         cgroup,
@@ -69,8 +77,9 @@ pub(super) fn run(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
     std::mem::forget(signals);
     if !args.keep {
         delete::destroy(store, container, &plan.hooks.poststop, log)?;
+        timings::done("remove");
     }
-    Ok(u8::try_from(exit.shell_code()).unwrap_or(u8::MAX))
+    Ok(wait::shell_code(exit))
 }
 
 fn run_detached(store: &Store, args: &RunArgs, log: &Log) -> Result<u8> {
@@ -94,6 +103,7 @@ fn started(made: Made, store: &Store, log: &Log) -> Result<Made> {
     made.init.settle();
     if !made.plan.hooks.poststart.is_empty() {
         start::run_poststart(&made.container, log)?;
+        timings::done("poststart hooks");
     }
     Ok(made)
 }

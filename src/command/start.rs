@@ -15,6 +15,7 @@ use crate::parent::watch;
 use crate::plan::State;
 use crate::protocol::{ParentEnd, ToChild, ToParent, out_of_order};
 use crate::store::{Container, ContainerId, Record, Status, Store};
+use crate::timings;
 
 /// Starts the container `id`.
 pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
@@ -29,13 +30,18 @@ pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
     if let Some(text) = refusal {
         return Err(Error::new(Kind::Status, text));
     }
+    timings::done("look up");
     let gate = socket::connect_in(lock.directory(), GATE).context("connect to the start gate")?;
+    container.date_start(&lock)?;
     let channel = ParentEnd::over(gate);
     channel.send(&ToChild::Start)?;
     await_word(&channel, &container)?;
     hear(&channel)?;
+    timings::done("gate");
     container.remove_gate()?;
-    run_poststart(&container, log)
+    run_poststart(&container, log)?;
+    timings::done("poststart hooks");
+    Ok(())
 }
 
 /// Failures of these hooks are only logged (runtime-spec, config.md, Poststart).

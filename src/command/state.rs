@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::store::{Container, ContainerId, Status, Store};
+use crate::store::{Container, ContainerId, PostMortem, Status, Store};
 
 /// What callers parse: runc's members in runc's order.
 #[derive(Debug, Serialize)]
@@ -27,6 +27,9 @@ pub(super) struct State<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<&'a BTreeMap<String, String>>,
     owner: String,
+    /// What is known of its end, which runc does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    post_mortem: Option<PostMortem>,
 }
 
 impl<'a> State<'a> {
@@ -48,6 +51,7 @@ impl<'a> State<'a> {
             created: &record.created,
             annotations: Some(&record.annotations).filter(|map| !map.is_empty()),
             owner: owners.name(record.owner),
+            post_mortem: None,
         })
     }
 
@@ -64,6 +68,7 @@ impl<'a> State<'a> {
             created: "",
             annotations: None,
             owner: String::new(),
+            post_mortem: None,
         }
     }
 
@@ -83,7 +88,11 @@ impl<'a> State<'a> {
 /// The state of `id` as text.
 pub(super) fn state(store: &Store, id: &ContainerId) -> Result<String> {
     let container = store.load(id)?;
-    let state = State::of(&container, &Owners::default())?;
+    let mut state = State::of(&container, &Owners::default())?;
+    // Only an init that has ended has no number.
+    if state.pid == 0 {
+        state.post_mortem = container.post_mortem()?;
+    }
     let mut text = serde_json::to_string_pretty(&state).map_err(not_text)?;
     text.push('\n');
     Ok(text)

@@ -35,6 +35,7 @@ use crate::plan::{Plan, State};
 use crate::protocol::{
     self, Handover, HandoverWay, ParentEnd, Progress, Step, ToChild, ToParent, out_of_order,
 };
+use crate::timings;
 use net_devices::{Moved, Target};
 use sources::Opener;
 
@@ -106,6 +107,7 @@ pub fn spawn(plan: &Plan, resources: Resources<'_>) -> Result<Init> {
     let handover = handover(plan.filter.as_ref(), way)?;
     let (channel, childs_end) = protocol::pair()?;
     let entered = namespaces::enter(plan, joins)?;
+    timings::done("prepare");
     let create = match plan.namespaces.way {
         Way::Direct => entered.to_clone,
         Way::Hop => plan.namespaces.made_before_hop(),
@@ -203,6 +205,7 @@ pub fn join(
             .remedy("name CPUs that are online and that corten itself may use")?;
     }
     let back = namespaces::enter_pids(plan, init.as_fd())?;
+    timings::done("prepare");
     let cloned = process::clone(
         process::Namespaces::empty(),
         resources.cgroup,
@@ -399,7 +402,10 @@ impl Init {
                     self.channel.send(&ToChild::HooksRan)?;
                 }
                 (Some(ToParent::Watch), _) => self.watch(filter, state(self.pid))?,
-                (Some(ToParent::Ready), _) => return Ok(()),
+                (Some(ToParent::Ready), _) => {
+                    timings::follow("clone", self.progress.dated());
+                    return Ok(());
+                }
                 (Some(ToParent::Failed { error, .. }), _) => return Err(error),
                 (Some(other), _) => return Err(out_of_order(&other, "Ready")),
                 (None, _) => return Err(self.failure()),
@@ -442,7 +448,10 @@ impl Init {
     /// Waits until init has become the user's program: the connection's end, without a failure before it.
     pub fn until_started(&self) -> Result<()> {
         match self.hear()? {
-            None if self.progress.step() == Step::Exec => Ok(()),
+            None if self.progress.step() == Step::Exec => {
+                timings::follow("release", self.progress.dated());
+                Ok(())
+            }
             None => Err(self.failure()),
             Some(ToParent::Failed { error, .. }) => Err(error),
             Some(other) => Err(out_of_order(&other, "the end")),

@@ -15,6 +15,7 @@ use corten_sys::mount::{self, Attr, Reach};
 use corten_sys::process::{self, Program};
 
 use crate::error::{Context, Result};
+use crate::timings;
 
 const SELF: &str = "/proc/self/exe";
 
@@ -38,6 +39,7 @@ pub fn ensure() -> Result<()> {
             key.push(value);
             key
         })
+        .chain(timings::handover())
         .collect();
     let program = Program::new(Path::new(SELF), &args, &env)?;
     Err(program.exec_descriptor(sealed.as_fd())).context("execute the runtime again, sealed")

@@ -152,7 +152,8 @@ impl Plan {
             true => (Making::Bind, rootfs::Users::Own),
             false => (Making::Node, rootfs::Users::Hosts),
         };
-        let mut process = process::plan(process, "/process")?;
+        let process = process::plan(process, "/process")?;
+        let mut process = process.with_groups_by(&spec.annotations);
         process.env.extend(options.env);
         process.env = process::last_of_each(&process.env);
         let around = Around {

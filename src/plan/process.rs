@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use corten_sys::process::Scheduling;
 
-use crate::bundle::{names, spec};
+use crate::bundle::{crun, names, spec};
 use crate::error::{Error, Result};
 use crate::plan::scheduling::{self, Affinity};
 
@@ -26,6 +26,8 @@ pub struct Process {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// Whose they are.
+    pub groups_from: Groups,
     /// Mask of permission bits.
     pub umask: u32,
     /// Capability sets.
@@ -93,6 +95,29 @@ pub struct Limit {
     pub hard: Option<u64>,
 }
 
+/// Where supplementary groups come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// config.json, or the document of exec.
+    Document,
+    /// The caller has them, and they stay (crun's annotation).
+    Caller,
+}
+
+impl Process {
+    /// With the groups that the container's `annotations` leave it.
+    pub fn with_groups_by(self, annotations: &BTreeMap<String, String>) -> Self {
+        match crun::keeps_groups(annotations) {
+            true => Self {
+                groups: Vec::new(),
+                groups_from: Groups::Caller,
+                ..self
+            },
+            false => self,
+        }
+    }
+}
+
 /// What a process gets that asks for no mask of its own (as runc has it).
 const DEFAULT_UMASK: u32 = 0o022;
 
@@ -108,6 +133,7 @@ pub fn plan(process: &spec::Process, pointer: &'static str) -> Result<Process> {
         uid: process.user.uid,
         gid: process.user.gid,
         groups: process.user.additional_gids.clone(),
+        groups_from: Groups::Document,
         umask: process.user.umask.unwrap_or(DEFAULT_UMASK),
         capabilities: sets.map_or(Ok(Capabilities::default()), |sets| {
             capabilities(sets, pointer)

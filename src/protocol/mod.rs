@@ -30,11 +30,12 @@ mod step;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use corten_sys::shared::SharedNumber;
+use corten_sys::shared::{SharedNumber, SharedTable};
 use corten_sys::socket;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::timings;
 pub use step::{ORDER, Rule, Step};
 
 /// What one side says to the other.
@@ -171,22 +172,49 @@ pub fn out_of_order(got: &impl std::fmt::Debug, wanted: &str) -> Error {
 
 /// Which step the child is at, seen by both sides: what there is to say when it dies without a word.
 #[derive(Debug)]
-pub struct Progress(SharedNumber);
+pub struct Progress {
+    number: SharedNumber,
+    /// When each was begun, where somebody has asked for that.
+    times: Option<SharedTable>,
+}
 
 impl Progress {
     /// Shared with the next clone.
     pub fn new() -> Result<Self> {
-        Ok(Self(SharedNumber::new()?))
+        let times = timings::is_on().then(SharedTable::new).transpose()?;
+        let number = SharedNumber::new()?;
+        Ok(Self { number, times })
     }
 
     /// The child begins `step`.
     pub fn begin(&self, step: Step) {
-        self.0.set(step as u32);
+        self.number.set(step as u32);
+        // A kernel may have to be called for its clock, which a filter would answer that is loaded by then.
+        if step != Step::Exec {
+            self.date(step);
+        }
+    }
+
+    /// Dates the beginning of `step`.
+    pub fn date(&self, step: Step) {
+        if let Some(times) = &self.times {
+            times.set(step as usize, timings::now());
+        }
     }
 
     /// The step that was begun last.
     pub fn step(&self) -> Step {
-        Step::from_number(self.0.get())
+        Step::from_number(self.number.get())
+    }
+
+    /// The steps that were dated, by their names, with their times.
+    pub fn dated(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let steps = Step::ALL.iter();
+        let dated = steps.filter_map(|&step| {
+            let began = self.times.as_ref()?.get(step as usize);
+            (began != 0).then(|| (step.text(), began))
+        });
+        dated
     }
 }
 

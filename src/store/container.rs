@@ -7,13 +7,13 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use corten_sys::lock;
 
 use super::record::{Phase, Record};
 use super::status::{self, Status};
-use super::{CONFIG, ContainerId, GATE, STATE, TEMPORARY, file};
+use super::{CONFIG, ContainerId, GATE, INTENT, STATE, TEMPORARY, file};
 use crate::error::{Context, Error, Kind, Result};
 
 /// A container whose record was whole and of its own id when it was read. Without its [`Lock`] it may change or go at
@@ -22,11 +22,42 @@ use crate::error::{Context, Error, Kind, Result};
 pub struct Container {
     directory: PathBuf,
     record: Record,
+    /// Of the directory, where this process has made it.
+    identity: Option<Identity>,
+}
+
+/// What tells a directory from one that is made later in its place: a file system may give an inode's number anew at once,
+/// and not its time of birth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    /// `None` where the file system keeps none.
+    born: Option<SystemTime>,
+}
+
+impl Identity {
+    fn of(directory: &fs::Metadata) -> Self {
+        Self {
+            device: directory.dev(),
+            inode: directory.ino(),
+            born: directory.created().ok(),
+        }
+    }
 }
 
 impl Container {
-    pub(super) fn new(directory: PathBuf, record: Record) -> Self {
-        Self { directory, record }
+    pub(super) fn new(directory: PathBuf, record: Record, identity: Option<Identity>) -> Self {
+        Self {
+            directory,
+            record,
+            identity,
+        }
+    }
+
+    /// Whether this process has made it in the directory that `lock` is of.
+    pub(super) fn is_made_in(&self, lock: &Lock) -> bool {
+        self.identity == Some(lock.identity)
     }
 
     /// Its name.
@@ -53,6 +84,12 @@ impl Container {
     /// to 107 bytes; go through a descriptor of [`Container::directory`] (`/proc/self/fd/N/gate`) where it is longer.
     pub fn gate_path(&self) -> PathBuf {
         self.directory.join(GATE)
+    }
+
+    /// Says that its program is started now: the intent, which nobody changes, is dated anew, in one call.
+    pub fn date_start(&self, lock: &Lock) -> Result<()> {
+        corten_sys::fs::touch(lock.directory(), INTENT.as_ref())
+            .context("write down when it is started")
     }
 
     /// Unlinks the gate, once init has gone through: spares every later look at the status a connection.
@@ -114,6 +151,7 @@ pub(super) fn write_state(directory: &Path, record: &Record) -> Result<()> {
 #[derive(Debug)]
 pub struct Lock {
     directory: File,
+    identity: Identity,
     guards: Guards,
 }
 
@@ -150,6 +188,7 @@ impl Lock {
                 Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {
                     return Ok(Some(Self {
                         directory,
+                        identity: Identity::of(&held),
                         guards: Guards::Container,
                     }));
                 }
@@ -159,6 +198,11 @@ impl Lock {
                 Err(error) => return Err(failed("stat", &error)),
             }
         }
+    }
+
+    /// Which one it is of.
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// The container's directory.

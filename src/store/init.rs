@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use corten_sys::process::Exit;
 use corten_sys::{Errno, fs, pidfd, process, signal};
 use serde::{Deserialize, Serialize};
 
@@ -73,9 +74,18 @@ impl Init {
         Ok(stat.is_some_and(|stat| stat.start_time == self.start_time && !stat.ended))
     }
 
-    /// A descriptor of it, or `None` if it has ended. SECURITY: opened first and compared afterwards, so that the
-    /// number can't be given to another process in between; what the descriptor names never changes.
+    /// A descriptor of it, or `None` if it has ended.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
+        match self.open_unreaped()? {
+            Some(pidfd) if process::wait_for_end(pidfd.as_fd(), Duration::ZERO)? => Ok(None),
+            opened => Ok(opened),
+        }
+    }
+
+    /// A descriptor of it, which may have ended, as long as nobody has reaped it. SECURITY: opened first and compared
+    /// afterwards, so that the number can't be given to another process in between; what the descriptor names never
+    /// changes.
+    pub fn open_unreaped(&self) -> Result<Option<OwnedFd>> {
         if self.pid <= 0 || !self.is_of_this_boot()? {
             return Ok(None);
         }
@@ -84,15 +94,46 @@ impl Init {
             Err(error) if error.errno() == Errno::SRCH => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if process::wait_for_end(pidfd.as_fd(), Duration::ZERO)? {
-            return Ok(None);
-        }
         let same = match self.pidfs_inode {
             // It has one, so this kernel's pidfds have: no need to ask for the filesystem.
             Some(inode) => fs::stat(pidfd.as_fd())?.st_ino == inode,
             None => stat(self.pid)?.is_some_and(|stat| stat.start_time == self.start_time),
         };
         Ok(same.then_some(pidfd))
+    }
+
+    /// How it has ended, of which `pidfd` was opened before it was reaped; `None` where nobody can know any more. Its
+    /// parent alone could ask by waitid(2), and that is somebody else.
+    pub fn exit(&self, pidfd: BorrowedFd<'_>) -> Result<Option<Exit>> {
+        if let Some(exit) = pidfd::exit(pidfd)? {
+            return Ok(Some(exit));
+        }
+        match self.unreaped_exit()? {
+            Unreaped::Told(exit) => return Ok(Some(exit)),
+            Unreaped::Hidden => pidfd::await_reaped(pidfd, REAPING)?,
+            // Reaped since the first look.
+            Unreaped::Gone => {}
+        }
+        Ok(pidfd::exit(pidfd)?)
+    }
+
+    /// How it has ended, from /proc.
+    fn unreaped_exit(&self) -> Result<Unreaped> {
+        let proc = fs::Procfs::open()?;
+        // Who may not trace it is told a status of 0, and is refused its namespaces.
+        let may_trace = proc.namespace(self.pid, "user").is_ok();
+        let bytes = proc.read(&format!("{}/stat", self.pid));
+        let Ok(bytes) = bytes else {
+            return Ok(Unreaped::Gone);
+        };
+        match parse_stat(&bytes) {
+            Some(stat) if stat.start_time == self.start_time && stat.ended => {}
+            _ => return Ok(Unreaped::Gone),
+        }
+        Ok(match exit_status(&bytes) {
+            Some(status) if may_trace => Unreaped::Told(Exit::from_status(status)),
+            _ => Unreaped::Hidden,
+        })
     }
 
     /// Its PID namespace, or `None` if it has ended.
@@ -123,6 +164,19 @@ impl Init {
             }
         }
     }
+}
+
+/// How long the parent of a process that has ended may take to reap it, where only that tells how it has ended.
+const REAPING: Duration = Duration::from_secs(1);
+
+/// What /proc says of the end of a process.
+enum Unreaped {
+    /// How it has ended.
+    Told(Exit),
+    /// That it has.
+    Hidden,
+    /// Nothing: somebody has reaped it.
+    Gone,
 }
 
 /// The id of this boot. Read once: it can't change while a process lives.
@@ -181,6 +235,14 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat { start_time, ended })
 }
 
+/// The status of a process that has ended, as wait(2) has it: the last field of /proc/PID/stat, the 52nd.
+fn exit_status(bytes: &[u8]) -> Option<i32> {
+    let name_end = bytes.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(bytes.get(name_end + 1..)?).ok()?;
+    // From field 3 on.
+    rest.split_ascii_whitespace().nth(49)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +273,32 @@ mod tests {
             assert_eq!(parse_stat(&whole[..cut]), None, "{cut}");
         }
         assert_eq!(parse_stat(b"\xff\xfe)\xff S"), None);
+    }
+
+    #[test]
+    fn how_a_process_has_ended_is_in_its_stat_line_until_it_is_reaped() {
+        for (script, wanted) in [("exit 3", Exit::Code(3)), ("kill -9 $$", Exit::Signal(9))] {
+            let mut child = std::process::Command::new("sh")
+                .args(["-c", &format!("read line; {script}")])
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            let pidfd = process::pidfd(pid).unwrap();
+            let init = Init::observe(pid, pidfd.as_fd()).unwrap();
+            drop(child.stdin.take());
+            process::wait_for_end(pidfd.as_fd(), Duration::from_secs(60)).unwrap();
+            assert_eq!(init.exit(pidfd.as_fd()).unwrap(), Some(wanted));
+            let again = init.open_unreaped().unwrap();
+            assert!(again.is_some(), "nobody has reaped it yet");
+            child.wait().unwrap();
+            assert!(init.open_unreaped().unwrap().is_none());
+            let stranger = Init {
+                start_time: init.start_time + 1,
+                ..init
+            };
+            assert!(matches!(stranger.unreaped_exit().unwrap(), Unreaped::Gone));
+        }
     }
 
     fn sleeper() -> (std::process::Child, Init) {

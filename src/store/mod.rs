@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! <root>/ID/               0700, made by mkdir: whoever makes it owns the id; locked (flock) by whoever changes anything
-//!        ├ intent.json     what was about to be made, written before anything is; never changed
+//!        ├ intent.json     what was about to be made, written before anything is; never changed, but `start` dates it anew
 //!        ├ state.json      what was made, with init; absent until the commit; replaced as a whole
 //!        ├ config.json     the bundle's, as it was at create, with the limits of later updates
 //!        ├ update.json     what undoes a change of limits that is under way (change.rs)
 //!        ├ seccomp.bpf     the compiled filter, where it has one (filters.rs)
+//!        ├ post-mortem.json  what is known of its end, once somebody has learned how it has ended (post_mortem.rs)
 //!        └ gate            a listening seqpacket socket while the container waits for `start`
 //! <root>/.trash-ID/        a removed container whose files are being unlinked
 //! <root>/.seccomp/         compiled filters by content
@@ -23,6 +24,7 @@ mod filters;
 mod id;
 mod init;
 mod maker;
+mod post_mortem;
 mod record;
 mod reservation;
 mod status;
@@ -41,6 +43,7 @@ pub use init::{Init, boot_id};
 #[doc(hidden)]
 pub use init::{Stat, parse_stat};
 pub use maker::Maker;
+pub use post_mortem::PostMortem;
 pub use record::{DeviceControl, PidNamespace, Privilege, Record};
 pub use reservation::Reservation;
 pub use status::Status;
@@ -54,6 +57,7 @@ const STATE: &str = "state.json";
 const INTENT: &str = "intent.json";
 const CONFIG: &str = "config.json";
 const UPDATE: &str = "update.json";
+const POST_MORTEM: &str = "post-mortem.json";
 const GATE: &str = "gate";
 const TEMPORARY: &str = ".new";
 
@@ -118,12 +122,18 @@ impl Store {
             .remedy(format!(
                 "`delete --force {id}` removes what is left of the container"
             ))?;
-        Ok(Some(Container::new(directory, record)))
+        Ok(Some(Container::new(directory, record, None)))
     }
 
     /// Locks the directory of `id` against every other change, whatever is in it; `None` if there is none.
     pub fn lock(&self, id: &ContainerId, deadline: Duration) -> Result<Option<Lock>> {
         Lock::take(self.directory(id), id, deadline)
+    }
+
+    /// Locks `container`, which this process has made; `None` if it is gone, also where another one has its id by now.
+    pub fn lock_own(&self, container: &Container, deadline: Duration) -> Result<Option<Lock>> {
+        let lock = self.lock(container.id(), deadline)?;
+        Ok(lock.filter(|lock| container.is_made_in(lock)))
     }
 
     /// Removes the container under `lock` from the store at once, then unlinks its files. Needs no space on a full

@@ -81,6 +81,9 @@ pub struct Record {
     pub rootfs: PathBuf,
     /// When it was made: RFC 3339, UTC.
     pub created: String,
+    /// When its program was started, where that is when it was made (`run`): RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
     /// The uid that made it.
     pub owner: u32,
     /// `annotations` of its config.json.
@@ -132,6 +135,7 @@ impl Record {
             bundle,
             rootfs,
             created: time::nanoseconds(time::now()),
+            started: None,
             owner,
             annotations: BTreeMap::new(),
             cgroup,

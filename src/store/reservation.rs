@@ -41,12 +41,9 @@ impl Reservation {
                 _ => error,
             })?;
         // Between mkdir and lock a `delete --force` may have won: then the id was ours for a moment, and no longer is.
-        let lock = store.lock(&id, Duration::ZERO)?.ok_or_else(|| {
-            Error::new(
-                Kind::System,
-                format!("container {id} was deleted while it was being made"),
-            )
-        })?;
+        let deleted = || format!("container {id} was deleted while it was being made");
+        let lock = store.lock(&id, Duration::ZERO).with_context(deleted)?;
+        let lock = lock.ok_or_else(|| Error::new(Kind::System, deleted()))?;
         let reservation = Self {
             store: store.clone(),
             directory,
@@ -90,8 +87,8 @@ impl Reservation {
         record.phase = Phase::Made;
         record.id = self.record.id.clone();
         write_state(&self.directory, &record)?;
-        self.lock = None;
-        Ok(Container::new(self.directory.clone(), record))
+        let identity = self.lock.take().map(|lock| lock.identity());
+        Ok(Container::new(self.directory.clone(), record, identity))
     }
 }
 

@@ -149,6 +149,25 @@ fn one_of_a_hundred_gets_the_id_and_the_others_leave_it_alone() {
 }
 
 /// What a runtime that is killed after each step of `reserve`, `commit` and `remove` leaves behind.
+/// Its maker may be the last to hear that it was removed, and another was made in its place.
+#[test]
+fn a_maker_is_not_let_at_a_later_container_of_the_id() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.path());
+    // Now and then a file system gives the same inode to the second directory.
+    for _ in 0..50 {
+        let first = made(&store, "x");
+        assert!(store.lock_own(&first, MOMENT).unwrap().is_some());
+        let lock = store.lock(&id("x"), MOMENT).unwrap().unwrap();
+        store.remove(&id("x"), lock).unwrap();
+        assert!(store.lock_own(&first, MOMENT).unwrap().is_none(), "gone");
+        let second = made(&store, "x");
+        assert!(store.lock_own(&first, MOMENT).unwrap().is_none(), "another");
+        let lock = store.lock_own(&second, MOMENT).unwrap().unwrap();
+        store.remove(&id("x"), lock).unwrap();
+    }
+}
+
 #[test]
 fn every_crash_point_can_be_cleaned_up() {
     let steps: [(&str, &[&str], Option<Status>); 6] = [

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod sections;
+mod statuses;
 
 use std::fs::{self, File};
 use std::io::{self, Write};

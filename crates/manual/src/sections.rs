@@ -3,18 +3,10 @@
 
 use std::io::{self, Write};
 
+use crate::statuses;
+
 /// A section: its heading, and paragraphs of plain text.
 type Section = (&'static str, &'static [&'static str]);
-
-const EXIT: Section = (
-    "EXIT STATUS",
-    &[
-        "0 on success, 1 on any error, which is one line on standard error or in the file of --log.",
-        "run in the foreground, and exec without --detach: the status of the program, or 128 and the number of the signal that \
-         ended it. An exec that fails itself: 255.",
-        "check: 0 for a bundle that would run, 1 for one that would not, or that could not be read.",
-    ],
-);
 
 const FILES: Section = (
     "FILES",
@@ -78,6 +70,11 @@ pub fn description(verb: &str) -> Option<&'static str> {
             "Changes limits while the container runs: all of them or none. Values are checked together with the container's \
              configuration first, read back afterwards, and put back if the kernel refuses one."
         }
+        "wait" => {
+            "Waits until the container's init has ended. The status can be had from who has reaped it (Linux 6.15), or from /proc \
+             until somebody does; it is kept with the container then, as the postMortem that state shows. Several may wait at \
+             once. Of one that has ended, what is kept is the answer."
+        }
         _ => return None,
     })
 }
@@ -85,7 +82,7 @@ pub fn description(verb: &str) -> Option<&'static str> {
 /// The sections of the program's page, or of a verb's, in their order.
 fn of(verb: Option<&str>) -> Vec<Section> {
     let examples: &[&str] = match verb {
-        None => return vec![EXIT, FILES, ENVIRONMENT],
+        None => return vec![FILES, ENVIRONMENT],
         Some("create") => &["corten create --bundle /srv/web web; corten start web"],
         Some("exec") => &[
             "corten exec --env TERM=dumb --cwd /srv web ls -l",
@@ -100,18 +97,18 @@ fn of(verb: Option<&str>) -> Vec<Section> {
         ],
         Some(_) => &[],
     };
-    let mut sections = Vec::new();
-    if matches!(verb, Some("run" | "exec" | "check")) {
-        sections.push(EXIT);
+    match examples {
+        [] => Vec::new(),
+        _ => vec![("EXAMPLES", examples)],
     }
-    if !examples.is_empty() {
-        sections.push(("EXAMPLES", examples));
-    }
-    sections
 }
 
 /// Writes them, and where to read on.
 pub fn write(out: &mut impl Write, verb: Option<&str>) -> io::Result<()> {
+    writeln!(out, ".SH EXIT STATUS")?;
+    for text in statuses::paragraphs(verb) {
+        writeln!(out, ".PP\n{}", escaped(&text))?;
+    }
     for (heading, paragraphs) in of(verb) {
         writeln!(out, ".SH {heading}")?;
         for text in paragraphs {

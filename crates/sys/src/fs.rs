@@ -199,6 +199,17 @@ pub fn unlink(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     rustix::fs::unlinkat(dir, name, AtFlags::empty()).call("unlinkat", || format!("{name:?}"))
 }
 
+/// Says of the file `name` in `dir` that it was changed now.
+pub fn touch(dir: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    let moment = |tv_nsec| rustix::fs::Timespec { tv_sec: 0, tv_nsec };
+    let times = rustix::fs::Timestamps {
+        last_access: moment(rustix::fs::UTIME_OMIT),
+        last_modification: moment(rustix::fs::UTIME_NOW),
+    };
+    rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .call("utimensat", || format!("{name:?}"))
+}
+
 /// Where the symbolic link `name` in `dir` points.
 pub fn read_link(dir: BorrowedFd<'_>, name: &OsStr) -> Result<PathBuf> {
     let target: CString =

@@ -204,6 +204,8 @@ pub enum Interest {
     Write,
     /// Another content than when it was last read, of a file of a cgroup.
     Change,
+    /// That there is nothing on the other side any more: of a pidfd, that its process was reaped.
+    Hangup,
 }
 
 /// Waits until one of `wanted` is ready, and says which are; none when `limit` is over first.
@@ -219,6 +221,8 @@ pub fn wait_any(
                 Interest::Read => PollFlags::IN,
                 Interest::Write => PollFlags::OUT,
                 Interest::Change => PollFlags::PRI,
+                // It is told without being asked for.
+                Interest::Hangup => PollFlags::empty(),
             };
             PollFd::from_borrowed_fd(*fd, flags)
         })

@@ -19,8 +19,10 @@ use crate::{Call, Errno, Error, Result, fs, process, signal, socket};
 pub struct Setting<'a> {
     /// Its descriptor 0.
     pub stdin: BorrowedFd<'a>,
-    /// Its descriptors 1 and 2.
-    pub output: BorrowedFd<'a>,
+    /// Its descriptor 1.
+    pub stdout: BorrowedFd<'a>,
+    /// Its descriptor 2.
+    pub stderr: BorrowedFd<'a>,
     /// Its working directory.
     pub directory: BorrowedFd<'a>,
 }
@@ -76,10 +78,11 @@ fn become_program(program: &Program, setting: Setting<'_>, report: BorrowedFd<'_
         // Out of the way of 0 to 2 first: a caller may have closed its own.
         let above = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).call("dup3", String::new);
         let stdin = above(setting.stdin).map_err(|error| (2, error))?;
-        let output = above(setting.output).map_err(|error| (2, error))?;
+        let stdout = above(setting.stdout).map_err(|error| (2, error))?;
+        let stderr = above(setting.stderr).map_err(|error| (2, error))?;
         let directory = above(setting.directory).map_err(|error| (2, error))?;
         let kept = above(report).map_err(|error| (2, error))?;
-        for (fd, number) in [(&stdin, 0), (&output, 1), (&output, 2)] {
+        for (fd, number) in [(&stdin, 0), (&stdout, 1), (&stderr, 2)] {
             process::place_descriptor(fd.as_fd(), number, process::OnExec::Keep)
                 .map_err(|error| (2, error))?;
         }
@@ -154,7 +157,8 @@ pub fn run(
     let here = fs::open_dir(Path::new("/"))?;
     let setting = Setting {
         stdin: null.as_fd(),
-        output: output.as_fd(),
+        stdout: output.as_fd(),
+        stderr: output.as_fd(),
         directory: here.as_fd(),
     };
     let child = spawn(path, args, env, setting)?;

@@ -2,6 +2,7 @@
 //! The checks behind the table of `validate.rs`, one file per part of the document. Pure; each reports every breach that
 //! it finds, with the pointer of the very item.
 
+pub mod crun;
 pub mod devices;
 pub mod hooks;
 pub mod idmaps;

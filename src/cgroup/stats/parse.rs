@@ -22,10 +22,15 @@ pub fn keyed(text: &str) -> impl Iterator<Item = (&str, u64)> {
 
 /// The number of `wanted` in lines of `key number`; 0 if it isn't there.
 pub fn of_key(text: &str, wanted: &str) -> u64 {
+    find_key(text, wanted).unwrap_or(0)
+}
+
+/// The same, where an absent key is not 0.
+pub fn find_key(text: &str, wanted: &str) -> Option<u64> {
     let mut lines = keyed(text);
     lines
         .find(|(key, _)| *key == wanted)
-        .map_or(0, |(_, number)| number)
+        .map(|(_, number)| number)
 }
 
 /// Numbers parted by blanks.

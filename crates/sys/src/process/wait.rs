@@ -17,6 +17,14 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// What the status of wait(2) says.
+    pub fn from_status(status: i32) -> Self {
+        match status & 0x7f {
+            0 => Self::Code(status >> 8 & 0xff),
+            signal => Self::Signal(signal),
+        }
+    }
+
     /// The status that a shell would report: 128 + the signal's number for a killed process.
     pub fn shell_code(self) -> i32 {
         match self {

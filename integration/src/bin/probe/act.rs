@@ -101,6 +101,11 @@ fn output(name: &str, args: &[&str]) -> Option<Step> {
         ("leak", [count, path, program, rest @ ..]) => leak(count, path, program, rest),
         ("raise", [signal]) => raise(signal),
         ("eat", [mebibytes]) => eat(mebibytes),
+        ("adopt", []) => rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(Into::into),
+        ("reap", []) => rustix::process::wait(rustix::process::WaitOptions::empty())
+            .map(drop)
+            .map_err(Into::into),
         _ => return None,
     };
     Some(
