@@ -42,11 +42,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "source",
         ],
     ),
-    ("cli", &["error", "store"]),
+    (
+        "checkpoint",
+        &["bundle", "child", "error", "host", "plan"],
+    ),
+    ("cli", &["checkpoint", "error", "store"]),
     (
         "command",
         &[
-            "bundle", "cgroup", "check", "cli", "error", "hooks", "host", "json", "parent", "plan",
+            "bundle", "cgroup", "check", "checkpoint", "cli", "error", "hooks", "host", "json", "parent", "plan",
             "protocol", "rdt", "seccomp", "sort", "store",
         ],
     ),
