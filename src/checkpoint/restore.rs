@@ -69,8 +69,7 @@ impl Restore<'_> {
         options.siblings = true;
         options.evasive_devices = true;
         options.config_file = config_file(&plan.annotations);
-        let outside =
-            outside::mounts(&plan.mounts, &plan.devices, &plan.namespaces, &plan.cgroup)?;
+        let outside = outside::mounts(&plan.mounts, &plan.devices, &plan.namespaces, &plan.cgroup)?;
         options.mounts = outside::to_restore(&outside, &plan.masked_paths)?;
         options.descriptors = stdio::inherited(&self.images.descriptors()?);
         let mut handed_on = Vec::new();

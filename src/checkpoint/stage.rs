@@ -43,12 +43,8 @@ fn attach(plan: &Plan, place: &Path) -> Result<OwnedFd> {
     let tree = mount::clone_path(path, Reach::Recursive)
         .with_context(|| format!("copy the mount of the rootfs {}", path.display()))
         .at(|| "/root/path".to_owned())?;
-    mount::set_propagation(
-        tree.as_fd(),
-        Reach::Recursive,
-        plan.rootfs.own_propagation,
-    )
-    .context("set the rootfs' propagation")?;
+    mount::set_propagation(tree.as_fd(), Reach::Recursive, plan.rootfs.own_propagation)
+        .context("set the rootfs' propagation")?;
     mount::attach_at(tree.as_fd(), place).context("attach the rootfs")?;
     Ok(tree)
 }

@@ -164,7 +164,10 @@ impl Criu {
     /// Waits for its end, once it has answered.
     pub fn end(self) -> Result<()> {
         if !process::wait_for_end(self.pidfd.as_fd(), ENDING)? {
-            let text = format!("CRIU did not end within {} s of its answer", ENDING.as_secs());
+            let text = format!(
+                "CRIU did not end within {} s of its answer",
+                ENDING.as_secs()
+            );
             return Err(Error::new(Kind::System, text));
         }
         match process::reap(self.pidfd.as_fd(), Wait::Block)? {

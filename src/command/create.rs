@@ -17,6 +17,7 @@ use crate::bundle::spec::Spec;
 use crate::cgroup::place::{self, Asker, Location};
 use crate::cgroup::resources::Resources;
 use crate::cgroup::{self, Cgroup, DeviceControl, Entry};
+use crate::checkpoint::stdio;
 use crate::cli::meant::CreateArgs;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
@@ -130,6 +131,56 @@ fn try_make(
     console: &mut Option<OwnedFd>,
     log: &Log,
 ) -> Result<Made> {
+    let Reserved {
+        cgroup,
+        rdt,
+        reservation,
+        plan,
+    } = reserve(store, args, bundle, entry, log)?;
+    let gate = gate(&reservation, until)?;
+    let init = parent::spawn(
+        &plan,
+        parent::Resources {
+            cgroup: (cgroup.as_ref())
+                .filter(|_| plan.entry == Entry::Cloned)
+                .map(cgroup::Reservation::dir),
+            join_groups: &|pid| join_groups(&plan, cgroup.as_ref(), rdt.as_ref(), pid),
+            gate,
+            console,
+        },
+    )?;
+    let container = match write_down(args, reservation, &init) {
+        Ok(container) => container,
+        Err(error) => return Err(init.give_up(error)),
+    };
+    let pid_file = args.pid_file.clone();
+    Ok(Made {
+        init,
+        cgroup,
+        rdt,
+        container,
+        plan,
+        pid_file,
+    })
+}
+
+/// What there is of a container before there is a process of it: taken back when it is dropped, the store's part last.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    pub(super) cgroup: Option<cgroup::Reservation>,
+    pub(super) rdt: Option<rdt::Reservation>,
+    pub(super) reservation: Reservation,
+    pub(super) plan: Plan,
+}
+
+/// Plans a container, takes its id and makes its cgroup; `entry` as above.
+pub(super) fn reserve(
+    store: &Store,
+    args: &CreateArgs,
+    bundle: &Bundle,
+    entry: Entry,
+    log: &Log,
+) -> Result<Reserved> {
     let mut layout = host::cgroups()?;
     let linux = bundle.spec.linux.as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
@@ -158,7 +209,7 @@ fn try_make(
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
     let devices = place.hold(&mut plan, &resources)?;
 
-    let mut record = intent(args, bundle, &plan, &place);
+    let mut record = intent(args, bundle, &plan, &place)?;
     record.device_control = match devices {
         DeviceControl::Mounts => store::DeviceControl::Mounts,
         DeviceControl::Program | DeviceControl::NotNeeded | DeviceControl::UserNamespace => {
@@ -194,37 +245,26 @@ fn try_make(
     if let (Some(rdt), Some(plan)) = (&rdt, &plan.rdt) {
         rdt.make(plan)?;
     }
-    let gate = gate(&reservation, until)?;
-    let init = parent::spawn(
-        &plan,
-        parent::Resources {
-            cgroup: (cgroup.as_ref())
-                .filter(|_| place.entry == Entry::Cloned)
-                .map(cgroup::Reservation::dir),
-            join_groups: &|pid| {
-                if let Some(cgroup) = &cgroup {
-                    cgroup.cgroup().bring_in(pid, place.entry, paths)?;
-                    cgroup.enter(pid)?;
-                }
-                rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(pid))
-            },
-            gate,
-            console,
-        },
-    )?;
-    let container = match write_down(args, reservation, &init) {
-        Ok(container) => container,
-        Err(error) => return Err(init.give_up(error)),
-    };
-    let pid_file = args.pid_file.clone();
-    Ok(Made {
-        init,
+    Ok(Reserved {
         cgroup,
         rdt,
-        container,
+        reservation,
         plan,
-        pid_file,
     })
+}
+
+/// Brings the process `pid` into the container's cgroups and its group in resctrl.
+pub(super) fn join_groups(
+    plan: &Plan,
+    cgroup: Option<&cgroup::Reservation>,
+    rdt: Option<&rdt::Reservation>,
+    pid: i32,
+) -> Result<()> {
+    if let Some(cgroup) = cgroup {
+        cgroup.cgroup().bring_in(pid, plan.entry, &plan.cgroup)?;
+        cgroup.enter(pid)?;
+    }
+    rdt.map_or(Ok(()), |rdt| rdt.join(pid))
 }
 
 /// The container's place in resctrl, if it asks for one.
@@ -275,7 +315,7 @@ fn options(
     }
 }
 
-fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> Record {
+fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> Result<Record> {
     let owner = process::uid_at_start();
     let rootfs = plan.rootfs.path.clone();
     let (id, path) = (args.id.clone(), bundle.path.clone());
@@ -283,6 +323,9 @@ fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> 
     record.oci_version.clone_from(&plan.oci_version);
     record.annotations.clone_from(&plan.annotations);
     record.cgroup_driver = place.driver;
+    if plan.process.terminal.is_none() {
+        record.stdio = stdio::names()?;
+    }
     if args.rootless {
         record.privilege = Privilege::Rootless;
     }
@@ -291,7 +334,7 @@ fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> 
     } else {
         PidNamespace::Shared
     };
-    record
+    Ok(record)
 }
 
 fn gate(reservation: &Reservation, until: Until) -> Result<Option<OwnedFd>> {
@@ -366,20 +409,30 @@ impl Made {
         } = self;
         let error = init.give_up(error);
         drop((cgroup, rdt));
-        if let Some(path) = pid_file {
-            // The file is the caller's; that it is gone already is what was wanted.
-            let _ = std::fs::remove_file(path);
-        }
-        let id = container.id().clone();
-        let removed = store.lock(&id, LOCK_DEADLINE).and_then(|lock| match lock {
-            Some(lock) => store.remove(&id, lock),
-            None => Ok(()),
-        });
-        match removed {
-            Ok(()) => error,
-            Err(also) => error.remedy(format!(
-                "`corten delete --force {id}` cleans up, which failed here: {also}"
-            )),
-        }
+        forget(store, &container, pid_file.as_deref(), error)
+    }
+}
+
+/// Takes a container out of the store whose processes and cgroup are gone, because of `error`.
+pub(super) fn forget(
+    store: &Store,
+    container: &Container,
+    pid_file: Option<&Path>,
+    error: Error,
+) -> Error {
+    if let Some(path) = pid_file {
+        // The file is the caller's; that it is gone already is what was wanted.
+        let _ = std::fs::remove_file(path);
+    }
+    let id = container.id().clone();
+    let removed = store.lock(&id, LOCK_DEADLINE).and_then(|lock| match lock {
+        Some(lock) => store.remove(&id, lock),
+        None => Ok(()),
+    });
+    match removed {
+        Ok(()) => error,
+        Err(also) => error.remedy(format!(
+            "`corten delete --force {id}` cleans up, which failed here: {also}"
+        )),
     }
 }

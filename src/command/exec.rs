@@ -41,6 +41,9 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
         plan::nodev::refuse_capabilities(&plan.process.capabilities, pointer)?;
     }
     plan.filter = filter::stored(&container, &config)?;
+    if container.record().restored_clocks {
+        plan.namespaces |= Kinds::TIME;
+    }
     if args.detach {
         let console = console_socket(terminal, args)?;
         let program = prepare(&container, &plan, args, console)?;
