@@ -83,8 +83,7 @@ pub fn dump(
     if matches!(extent, Extent::Whole) {
         images.write_descriptors(subject.stdio)?;
     }
-    let dumped = serve(&options, extent, ready);
-    dumped.map_err(|error| images.explain(error, LOG))
+    serve(&options, extent, images, ready)
 }
 
 /// What is not to be written down.
@@ -128,12 +127,21 @@ fn tell_outside(subject: &Subject<'_>, extent: &Extent, options: &mut Options) -
     Ok(())
 }
 
-fn serve(options: &Options, extent: &Extent, mut ready: Option<OwnedFd>) -> Result<()> {
+fn serve(
+    options: &Options,
+    extent: &Extent,
+    images: &Images,
+    mut ready: Option<OwnedFd>,
+) -> Result<()> {
     let ask = match extent {
         Extent::Whole => Ask::Dump,
         Extent::Memory => Ask::PreDump,
     };
-    let criu = Criu::start(&Setting::PLAIN, &|_| Ok(()))?;
+    let setting = Setting {
+        prepare: &|| images.reopen(),
+        ..Setting::PLAIN
+    };
+    let criu = Criu::start(&setting, &|_| Ok(()))?;
     let mut notified = |question: &rpc::Answer, _| -> Result<()> {
         if question.script == "status-ready"
             && let Some(ready) = ready.take()
@@ -145,7 +153,8 @@ fn serve(options: &Options, extent: &Extent, mut ready: Option<OwnedFd>) -> Resu
         // Networks are the engine's to lock, and its hooks': nothing else is asked of who dumps.
         Ok(())
     };
-    criu.ask(&rpc::request(ask, Some(options)), &mut notified)?;
+    let answer = criu.ask(&rpc::request(ask, Some(options)), &mut notified)?;
+    images.judge(&answer, LOG)?;
     match extent {
         Extent::Whole => criu.end(),
         // It would wait for the dump that these images come before, which is another CRIU's.

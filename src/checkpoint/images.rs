@@ -3,20 +3,25 @@
 //! They are the caller's own, on the host.
 
 use std::fs::DirBuilder;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use corten_sys::fs::{self, Mode, OFlags};
+use corten_sys::spawn;
 
 use super::log;
-use super::rpc::Options;
+use super::rpc::{Answer, Options};
+use super::swrk::FIRST_HANDED_ON;
 use crate::error::{Context, Error, Kind, Result};
 
 /// What the container's standard descriptors were, by name: a JSON array of three texts, as runc has it.
 const DESCRIPTORS: &str = "descriptors.json";
 /// Much more than three names.
 const DESCRIPTORS_MAX: usize = 64 << 10;
+
+/// How much of a log's end is looked at.
+const LOG_END: usize = 64 << 10;
 
 /// Where a checkpoint is.
 #[derive(Debug)]
@@ -46,18 +51,48 @@ impl Images {
         })
     }
 
-    /// Tells CRIU of them: it opens them below /proc, by this process' numbers for them.
-    pub fn name_in(&self, options: &mut Options) {
-        options.images_dir = self.directory.as_raw_fd();
-        options.work_dir = self.logs.as_ref().map(|(_, logs)| logs.as_raw_fd());
+    /// Opens them once more, in the mount namespace that CRIU is in, which gets them first.
+    pub fn reopen(&self) -> Result<Vec<OwnedFd>> {
+        let logs = self.logs.iter().map(|(path, _)| path);
+        [&self.path]
+            .into_iter()
+            .chain(logs)
+            .map(|path| open_directory(path))
+            .collect()
     }
 
-    /// `error` with what the log `name` says of it.
-    pub fn explain(&self, error: Error, name: &str) -> Error {
-        match &self.logs {
-            Some((path, logs)) => log::explain(error, logs.as_fd(), path, name),
-            None => log::explain(error, self.directory.as_fd(), &self.path, name),
+    /// Tells CRIU of them by the numbers that they have there, and how many those are.
+    pub fn name_in(&self, options: &mut Options) -> i32 {
+        options.images_dir = FIRST_HANDED_ON;
+        options.work_dir = self.logs.as_ref().map(|_| FIRST_HANDED_ON + 1);
+        1 + i32::from(self.logs.is_some())
+    }
+
+    /// An error where nothing was done: the last errors of the log `name`.
+    pub fn judge(&self, answer: &Answer, name: &str) -> Result<()> {
+        if answer.is_done {
+            return Ok(());
         }
+        let (path, directory) = match &self.logs {
+            Some((path, logs)) => (path, logs),
+            None => (&self.path, &self.directory),
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let log = fs::open(directory.as_fd(), Path::new(name), flags, Mode::empty())
+            .and_then(|log| spawn::tail(log.as_fd(), LOG_END));
+        // It may have failed before it had one.
+        let errors = log.map(|text| log::errors(&String::from_utf8_lossy(&text)));
+        let text = match errors.as_deref() {
+            Err(_) | Ok("") => format!("CRIU failed: {}", answer.reason()),
+            // Of an answer, the reason is the first of the errors, which may have been harmless.
+            Ok(errors) if answer.about != 0 => format!("CRIU failed: {errors}"),
+            Ok(errors) => format!("CRIU failed: {}: {errors}", answer.reason()),
+        };
+        let error = Error::new(Kind::System, text);
+        Err(match errors {
+            Ok(_) => error.remedy(format!("its log is {}", path.join(name).display())),
+            Err(_) => error,
+        })
     }
 
     /// Sees that the images before these are there, where CRIU will look for them from here.

@@ -9,7 +9,7 @@
 //! wire.rs      protocol buffers: pure
 //! rpc.rs       CRIU's messages: pure
 //! swrk.rs      CRIU as a child, asked and answered
-//! images.rs    the directories of a checkpoint; log.rs quotes CRIU's log
+//! images.rs    the directories of a checkpoint; log.rs finds the errors in CRIU's
 //! outside.rs   what of a container is not in the images: mounts, namespaces
 //! stdio.rs     standard descriptors, likewise
 //! dump.rs      the request of `checkpoint`

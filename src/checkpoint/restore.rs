@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `restore`: what CRIU is told of a container that is to be made again, and what it asks on the way.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::fs::{self, Mode, OFlags, Procfs};
@@ -52,16 +52,15 @@ impl Restore<'_> {
         if self.options.lazy_pages {
             swrk::check_feature(Feature::LazyPages)?;
         }
-        let handed_on = self.tell()?;
-        self.serve(&handed_on, happened)
-            .map_err(|error| self.images.explain(error, LOG))
+        let joined = self.tell()?;
+        self.serve(&joined, happened)
     }
 
-    /// Fills the request in; the answer is what CRIU is to hand on.
+    /// Fills the request in; the answer is the namespaces that CRIU has beside the directories.
     fn tell(&mut self) -> Result<Vec<OwnedFd>> {
         let plan = self.plan;
         let options = &mut self.options;
-        self.images.name_in(options);
+        let first = FIRST_HANDED_ON + self.images.name_in(options);
         options.log_file = LOG;
         options.root = Some(outside::text(self.root)?);
         options.empty_namespaces = EMPTY_NETWORK;
@@ -72,16 +71,16 @@ impl Restore<'_> {
         let outside = outside::mounts(&plan.mounts, &plan.devices, &plan.namespaces, &plan.cgroup)?;
         options.mounts = outside::to_restore(&outside, &plan.masked_paths)?;
         options.descriptors = stdio::inherited(&self.images.descriptors()?);
-        let mut handed_on = Vec::new();
+        let mut joined = Vec::new();
         for join in &plan.namespaces.join {
             let of_kind = |(kind, ..): &&(Kinds, &str, &str)| *kind == join.kind;
             if let Some((_, _, name)) = EXTERNAL.iter().find(of_kind) {
                 let file = fs::open(fs::CWD, &join.path, OFlags::RDONLY, Mode::empty())
                     .with_context(|| format!("open the namespace {}", join.path.display()))
                     .at(|| join.pointer.clone())?;
-                let number = FIRST_HANDED_ON + handed_on.len() as i32;
+                let number = first + joined.len() as i32;
                 options.descriptors.push(((*name).to_owned(), number));
-                handed_on.push(file);
+                joined.push(file);
             } else if let Some((_, name)) = JOINED.iter().find(|(kind, _)| *kind == join.kind) {
                 let pair = ((*name).to_owned(), outside::text(&join.path)?);
                 options.joined_namespaces.push(pair);
@@ -90,21 +89,28 @@ impl Restore<'_> {
                 return Err(Error::unsupported(join.pointer.clone(), text));
             }
         }
-        Ok(handed_on)
+        Ok(joined)
     }
 
     fn serve(
         &mut self,
-        handed_on: &[OwnedFd],
+        joined: &[OwnedFd],
         happened: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<()> {
-        let (plan, root) = (self.plan, self.root);
+        let (plan, images, root) = (self.plan, self.images, self.root);
         let setting = Setting {
             // What is mounted for CRIU is seen by nobody else, and goes with it, however it ends.
             namespaces: Kinds::MOUNT,
             stdio: Stdio::Callers,
-            handed_on,
-            prepare: &|| stage::set(plan, root),
+            prepare: &|| {
+                stage::set(plan, root)?;
+                let mut handed_on = images.reopen()?;
+                for file in joined {
+                    let copy = process::copy_descriptor(file.as_raw_fd(), 3);
+                    handed_on.push(copy.context("hand a namespace on")?);
+                }
+                Ok(handed_on)
+            },
         };
         let criu = Criu::start(&setting, self.join_groups)?;
         let membership = host::membership(&Procfs::open()?, criu.pid())?;
@@ -137,7 +143,8 @@ impl Restore<'_> {
                 _ => Ok(()),
             }
         };
-        criu.ask(&request, &mut notified)?;
+        let answer = criu.ask(&request, &mut notified)?;
+        images.judge(&answer, LOG)?;
         criu.end()
     }
 }

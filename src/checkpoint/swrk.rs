@@ -9,11 +9,14 @@
 //!     │◀──────────── the answer ──────────────┤  and it ends
 //! ```
 //!
+//! CRIU opens the directories of images and logs below /proc, in whoever made the socket: that is the child itself, so that
+//! they are those of its own mount namespace.
+//!
 //! The runtime's own process, as root. SECURITY: CRIU gets the three standard descriptors, its socket and what it is to hand
 //! to the restored processes, and nothing else that this process or its caller has open.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,6 +40,9 @@ const SOCKET: u32 = 3;
 /// The number of the first descriptor that is handed on.
 pub const FIRST_HANDED_ON: i32 = 4;
 
+/// More than the directories and namespaces that CRIU gets.
+const OUT_OF_THE_WAY: i32 = 32;
+
 /// CRIU's 3.16 (2021): the LSM options, cgroup v2's freezer, external PID namespaces.
 const OLDEST: [u64; 2] = [3, 16];
 
@@ -55,10 +61,8 @@ pub struct Setting<'a> {
     pub namespaces: Kinds,
     /// With what at its standard descriptors.
     pub stdio: Stdio,
-    /// With which descriptors beside.
-    pub handed_on: &'a [OwnedFd],
-    /// What the child does in those namespaces before it becomes CRIU.
-    pub prepare: &'a dyn Fn() -> Result<()>,
+    /// What the child does in those namespaces before it becomes CRIU, and which descriptors it has then beside.
+    pub prepare: &'a dyn Fn() -> Result<Vec<OwnedFd>>,
 }
 
 impl Setting<'_> {
@@ -66,16 +70,19 @@ impl Setting<'_> {
     pub const PLAIN: Setting<'static> = Setting {
         namespaces: Kinds::empty(),
         stdio: Stdio::None,
-        handed_on: &[],
-        prepare: &|| Ok(()),
+        prepare: &|| Ok(Vec::new()),
     };
 }
 
-/// A running CRIU. Dropped, it is killed and reaped.
+/// A child that is to be CRIU, or is. Dropped, it is killed and reaped.
+#[derive(Debug)]
+struct Started(OwnedFd);
+
+/// A running CRIU.
 #[derive(Debug)]
 pub struct Criu {
     pid: i32,
-    pidfd: OwnedFd,
+    started: Started,
     socket: OwnedFd,
     /// What it says where it has no log yet.
     output: Option<OwnedFd>,
@@ -89,8 +96,10 @@ impl Criu {
                 .remedy("install Debian's package `criu`, or have it in PATH")
         })?;
         let program = Program::new(&path, &["criu", "swrk", "3"], &environment())?;
-        let (socket, criu_end) = socket::pair()?;
-        let (report, childs_report) = socket::pair()?;
+        let (report, low) = socket::pair()?;
+        // Out of the way of what CRIU gets: the child says there, at last, why it is not CRIU.
+        let childs_report = process::copy_descriptor(low.as_raw_fd(), OUT_OF_THE_WAY)?;
+        drop(low);
         let output = match setting.stdio {
             Stdio::Callers => None,
             Stdio::None => Some(spawn::memory_file("criu", b"")?),
@@ -99,31 +108,38 @@ impl Criu {
             .context("clone a process for CRIU")?;
         let Cloned::Parent { pid, pidfd } = cloned else {
             let output = output.as_ref().map(AsFd::as_fd);
-            let Err(error) = become_criu(&program, setting, criu_end.as_fd(), output);
+            let Err(error) = become_criu(&program, setting, childs_report.as_fd(), output);
             // If the runtime is gone nobody waits for this.
             if let Ok(bytes) = serde_json::to_vec(&error.shortened()) {
                 socket::send(childs_report.as_fd(), &bytes).ok();
             }
             process::exit_now(127)
         };
-        drop((criu_end, childs_report));
-        let criu = Self {
+        drop(childs_report);
+        let started = Started(pidfd);
+        join(pid)?;
+        let hear = || socket::receive(report.as_fd(), LONGEST);
+        let failed = |bytes: &[u8]| {
+            serde_json::from_slice::<Error>(bytes)
+                .unwrap_or_else(|_| Error::new(Kind::System, "the process for CRIU failed"))
+        };
+        let first = hear()?;
+        let socket = first.fd.ok_or_else(|| failed(&first.bytes))?;
+        // Its end is execve's success.
+        let second = hear()?.bytes;
+        if !second.is_empty() {
+            return Err(failed(&second));
+        }
+        Ok(Self {
             pid,
-            pidfd,
+            started,
             socket,
             output,
-        };
-        join(pid)?;
-        let report = socket::receive(report.as_fd(), LONGEST)?.bytes;
-        if report.is_empty() {
-            return Ok(criu);
-        }
-        Err(serde_json::from_slice::<Error>(&report)
-            .unwrap_or_else(|_| Error::new(Kind::System, "the process for CRIU failed")))
+        })
     }
 
-    /// Sends `request` and answers CRIU's questions with `notified` until there is an answer. The first failure, be it of
-    /// `notified`, is the error; CRIU is told of it and takes back what it did.
+    /// Sends `request` and answers CRIU's questions with `notified` until there is an answer, be it that nothing was done. A
+    /// failure of `notified` is the error; CRIU is told of it and takes back what it did.
     pub fn ask(
         &self,
         request: &[u8],
@@ -138,14 +154,11 @@ impl Criu {
                 heard => Some(heard.context("hear CRIU's answer")?),
             };
             let Some(message) = message.filter(|message| !message.bytes.is_empty()) else {
-                return Err(failed.unwrap_or_else(|| self.silence()));
+                return failed.map_or_else(|| Ok(self.silence()), Err);
             };
             let answer = Answer::decode(&message.bytes)?;
             if answer.about != Ask::Notify as u64 {
-                return match failed {
-                    Some(error) => Err(error),
-                    None => answer.checked(),
-                };
+                return failed.map_or(Ok(answer), Err);
             }
             let done = match &failed {
                 // It is taking back what it did, and need not be told twice.
@@ -163,14 +176,14 @@ impl Criu {
 
     /// Waits for its end, once it has answered.
     pub fn end(self) -> Result<()> {
-        if !process::wait_for_end(self.pidfd.as_fd(), ENDING)? {
+        if !process::wait_for_end(self.started.0.as_fd(), ENDING)? {
             let text = format!(
                 "CRIU did not end within {} s of its answer",
                 ENDING.as_secs()
             );
             return Err(Error::new(Kind::System, text));
         }
-        match process::reap(self.pidfd.as_fd(), Wait::Block)? {
+        match process::reap(self.started.0.as_fd(), Wait::Block)? {
             Some(Exit::Code(0)) | None => Ok(()),
             Some(exit) => {
                 let text = format!("CRIU answered, and ended with status {}", exit.shell_code());
@@ -185,50 +198,47 @@ impl Criu {
     }
 
     /// What to say of one that went without a word.
-    fn silence(&self) -> Error {
-        let ended = process::wait_for_end(self.pidfd.as_fd(), ENDING);
+    fn silence(&self) -> Answer {
+        let ended = process::wait_for_end(self.started.0.as_fd(), ENDING);
         let exit = match ended {
-            Ok(true) => process::reap(self.pidfd.as_fd(), Wait::Block).unwrap_or_default(),
+            Ok(true) => process::reap(self.started.0.as_fd(), Wait::Block).unwrap_or_default(),
             _ => None,
         };
         let fate = match exit {
-            Some(Exit::Code(code)) => format!("CRIU ended with status {code} and no answer"),
-            Some(Exit::Signal(signal)) => format!("CRIU was killed by signal {signal}"),
-            None => "CRIU closed the connection and gave no answer".to_owned(),
+            Some(Exit::Code(code)) => format!("it ended with status {code} and no answer"),
+            Some(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
+            None => "it closed the connection and gave no answer".to_owned(),
         };
         let output = self.output.as_ref();
         let said = output.and_then(|output| spawn::tail(output.as_fd(), QUOTED).ok());
         let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
-        Error::new(
-            Kind::System,
-            match said.trim() {
-                "" => fate,
-                said => format!("{fate}; it said: {}", said.replace('\n', ", ")),
-            },
-        )
+        let message = match said.trim() {
+            "" => fate,
+            said => format!("{fate}, and said: {said}"),
+        };
+        Answer {
+            message,
+            ..Answer::default()
+        }
     }
 }
 
-impl Drop for Criu {
+impl Drop for Started {
     fn drop(&mut self) {
         // Both fail only where it has ended and been reaped already.
-        let _ = signal::send(self.pidfd.as_fd(), 9);
-        let _ = process::reap(self.pidfd.as_fd(), Wait::Block);
+        let _ = signal::send(self.0.as_fd(), 9);
+        let _ = process::reap(self.0.as_fd(), Wait::Block);
     }
 }
 
 impl Answer {
-    /// The answer, if what was asked for was done.
-    fn checked(self) -> Result<Self> {
-        if self.is_done {
-            return Ok(self);
+    /// Why nothing was done, as far as the answer says it, on one line.
+    pub fn reason(&self) -> String {
+        match (self.message.trim(), self.errno) {
+            ("", None) => "it gives no reason".to_owned(),
+            ("", Some(errno)) => format!("errno {errno}"),
+            (message, _) => message.replace('\n', " | "),
         }
-        let text = match (self.message.trim(), self.errno) {
-            ("", None) => "CRIU failed".to_owned(),
-            ("", Some(errno)) => format!("CRIU failed with errno {errno}"),
-            (message, _) => format!("CRIU failed: {}", message.replace('\n', ", ")),
-        };
-        Err(Error::new(Kind::System, text))
     }
 }
 
@@ -250,10 +260,10 @@ fn environment() -> Vec<std::ffi::OsString> {
 fn become_criu(
     program: &Program,
     setting: &Setting<'_>,
-    socket: BorrowedFd<'_>,
+    report: BorrowedFd<'_>,
     output: Option<BorrowedFd<'_>>,
 ) -> Result<Infallible> {
-    (setting.prepare)()?;
+    let handed_on = (setting.prepare)()?;
     signal::reset_dispositions()?;
     signal::unblock_all()?;
     if let Some(output) = output {
@@ -267,9 +277,13 @@ fn become_criu(
             process::place_descriptor(fd, number, process::OnExec::Keep)?;
         }
     }
-    let others = setting.handed_on.iter().map(AsFd::as_fd);
-    let fds: Vec<_> = [socket].into_iter().chain(others).collect();
-    process::hand_on(SOCKET, &fds)?;
+    let (ours, runtimes) = socket::pair()?;
+    socket::send_with(report, b"socket", runtimes.as_fd())?;
+    drop(runtimes);
+    let fds = [ours.as_fd()]
+        .into_iter()
+        .chain(handed_on.iter().map(AsFd::as_fd));
+    process::hand_on(SOCKET, &fds.collect::<Vec<_>>())?;
     Err(program.exec()).context("start CRIU")
 }
 
@@ -305,6 +319,9 @@ fn ask_once(request: &[u8]) -> Result<Answer> {
     let ask = || {
         let criu = Criu::start(&Setting::PLAIN, &|_| Ok(()))?;
         let answer = criu.ask(request, &mut |_, _| Ok(()))?;
+        if !answer.is_done {
+            return Err(Error::new(Kind::System, answer.reason()));
+        }
         criu.end()?;
         Ok(answer)
     };

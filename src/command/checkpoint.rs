@@ -44,8 +44,10 @@ fn dump(container: &Container, args: CheckpointArgs) -> Result<()> {
     let gone = || Error::new(Kind::Status, "its init has ended");
     let init = record.init.as_ref().ok_or_else(gone)?;
     let pidfd = init.open()?.ok_or_else(gone)?;
-    let ready = args.status_fd.map(process::copy_descriptor).transpose();
-    let ready = ready.context("open --status-fd")?;
+    let ready = args
+        .status_fd
+        .map(|number| process::copy_descriptor(number, 3));
+    let ready = ready.transpose().context("open --status-fd")?;
     let config = bundle::parse(&container.config()?)?;
     let images = Images::make(&args.images, args.logs.as_deref())?;
     let subject = Subject {

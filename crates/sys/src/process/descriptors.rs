@@ -96,10 +96,10 @@ pub fn gather_descriptors<const N: usize>(first: u32, fds: [OwnedFd; N]) -> Resu
     <[OwnedFd; N]>::try_from(placed).map_err(|_| Error::new("dup3", args(), Errno::BADF))
 }
 
-/// A copy of the descriptor that has this `number`, whoever owns it; EBADF where none has.
-pub fn copy_descriptor(number: RawFd) -> Result<OwnedFd> {
+/// A copy of the descriptor that has this `number`, whoever owns it, with a number from `first` on; EBADF where none has.
+pub fn copy_descriptor(number: RawFd, first: RawFd) -> Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes two numbers; one that is no descriptor is answered with EBADF.
-    let answer = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    let answer = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, first) };
     if answer < 0 {
         return Err(Error::last("fcntl", format!("{number} F_DUPFD_CLOEXEC")));
     }
