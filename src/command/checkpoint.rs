@@ -23,7 +23,7 @@ pub(super) fn checkpoint(store: &Store, args: CheckpointArgs, log: &Log) -> Resu
     match container.status()? {
         Status::Running | Status::Paused => {}
         status @ (Status::Creating | Status::Created | Status::Stopped) => {
-            let text = format!("a container that is {status} can't be written down");
+            let text = format!("container cannot be checkpointed in {status} state");
             return Err(Error::new(Kind::Status, text).context(what));
         }
     }

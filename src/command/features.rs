@@ -10,6 +10,7 @@ use corten_sys::seccomp::knows_flags;
 use crate::bundle::names::{CAPABILITIES, MEMORY_POLICIES, MEMORY_POLICY_FLAGS};
 use crate::bundle::support::{self, Support};
 use crate::cgroup::systemd;
+use crate::checkpoint::CONFIG_ANNOTATION;
 use crate::cli::SPEC_VERSION;
 use crate::hooks::Point;
 use crate::json::Json;
@@ -35,7 +36,7 @@ pub(super) fn features() -> String {
         // All others are handed to hooks and `state`, and change nothing that the runtime does.
         (
             "potentiallyUnsafeConfigAnnotations",
-            Json::texts([systemd::PROPERTY_ANNOTATIONS]),
+            Json::texts([CONFIG_ANNOTATION, systemd::PROPERTY_ANNOTATIONS]),
         ),
     ])
     .pretty()
@@ -112,6 +113,7 @@ fn annotations() -> Json<'static> {
     Json::Object(vec![
         ("org.corten.version", Json::from(env!("CARGO_PKG_VERSION"))),
         ("org.corten.commit", Json::from(commit)),
+        ("org.corten.checkpoint.enabled", Json::from("true")),
     ])
 }
 
