@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use corten_integration::{Console, Container, Draft, Outcome, Trial, eventually, plant, probe, trial};
+use corten_integration::{
+    Console, Container, Draft, Outcome, Trial, eventually, plant, probe, trial,
+};
 use serde_json::{Value, json};
 
 use crate::bundles::busybox;
@@ -20,7 +22,10 @@ fn has_criu() -> bool {
         Ok(output) if output.status.success() => true,
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
-            eprintln!("CRIU does not work on this kernel: nothing to test ({})", said.trim());
+            eprintln!(
+                "CRIU does not work on this kernel: nothing to test ({})",
+                said.trim()
+            );
             false
         }
         Err(_) => {
@@ -105,9 +110,17 @@ fn a_shell_goes_on_counting_in_a_container_like_any_other() {
         counts_beyond(t, 3);
         let first = c.pid();
         let logs = t.dir.join("logs");
-        checkpoint(&c, t, &["--work-path", &logs.to_string_lossy(), "--file-locks"]).ok();
+        checkpoint(
+            &c,
+            t,
+            &["--work-path", &logs.to_string_lossy(), "--file-locks"],
+        )
+        .ok();
         is_gone(&c);
-        assert!(logs.join("dump.log").exists(), "the log is where it is to be");
+        assert!(
+            logs.join("dump.log").exists(),
+            "the log is where it is to be"
+        );
         assert!(Path::new(&images(t)).join("descriptors.json").exists());
         let last = count(t);
 
@@ -222,8 +235,16 @@ fn its_output_goes_to_whoever_restores_it() {
 fn a_pipe_to_the_caller_is_the_restorers() {
     trial(with_criu(|t| {
         // Standard input is a pipe whose other end is the caller's.
-        let c = shell(t, "echo up > /data/up; while read line; do echo $line > /data/read; done; exit 3").done();
-        let mut first = Command::new("sleep").arg("1000").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let c = shell(
+            t,
+            "echo up > /data/up; while read line; do echo $line > /data/read; done; exit 3",
+        )
+        .done();
+        let mut first = Command::new("sleep")
+            .arg("1000")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let pipe = first.stdout.take().unwrap();
         c.bundled("run", &["--detach"]).stdin_file(pipe).end().ok();
         eventually("it reads", || data(t, "up").exists().then_some(()));
@@ -231,7 +252,10 @@ fn a_pipe_to_the_caller_is_the_restorers() {
         first.kill().unwrap();
         first.wait().unwrap();
         let images = images(t);
-        let restored = c.bundled("restore", &["--image-path", &images]).stdin("hello\n").spawn();
+        let restored = c
+            .bundled("restore", &["--image-path", &images])
+            .stdin("hello\n")
+            .spawn();
         restored.end().exits(3);
         assert_eq!(fs::read_to_string(data(t, "read")).unwrap(), "hello\n");
     }));
@@ -245,7 +269,9 @@ fn a_terminal_goes_to_the_console_socket_again() {
             .done();
         let first = Console::listen(t.dir.join("c1"));
         let socket = first.path.to_string_lossy().into_owned();
-        c.bundled("run", &["--detach", "--console-socket", &socket]).end().ok();
+        c.bundled("run", &["--detach", "--console-socket", &socket])
+            .end()
+            .ok();
         let mut terminal = first.master();
         terminal.type_in("one\n");
         terminal.until("got one");
@@ -334,7 +360,8 @@ open('/data/up', 'w')
 while True:
     c, _ = s.accept(); c.sendall(b'hello'); c.close()
 ";
-    const CLIENT: &str = "import socket; print(socket.create_connection(('127.0.0.1', 4711)).recv(9).decode())";
+    const CLIENT: &str =
+        "import socket; print(socket.create_connection(('127.0.0.1', 4711)).recv(9).decode())";
     trial(with_criu(|t| {
         if !has_python() {
             return;
@@ -342,7 +369,12 @@ while True:
         let c = python(t, script).done();
         c.run_detached();
         eventually("it listens", || data(t, "up").exists().then_some(()));
-        let ask = || c.exec_call(&[], &["/usr/bin/python3", "-c", CLIENT]).end().ok().stdout;
+        let ask = || {
+            c.exec_call(&[], &["/usr/bin/python3", "-c", CLIENT])
+                .end()
+                .ok()
+                .stdout
+        };
         assert_eq!(ask(), "hello\n");
         checkpoint(&c, t, &[]).ok();
         restore(&c, t, &[]).ok();
@@ -363,7 +395,11 @@ fn what_is_hidden_and_read_only_stays_so() {
         c.run_detached();
         counts_beyond(t, 1);
         let mounts = |c: &Container<'_>| -> Vec<String> {
-            let text = c.exec_call(&[], &["/bin/busybox", "cat", "/proc/self/mountinfo"]).end().ok().stdout;
+            let text = c
+                .exec_call(&[], &["/bin/busybox", "cat", "/proc/self/mountinfo"])
+                .end()
+                .ok()
+                .stdout;
             // Target, options of the mount, file system and its source.
             let line = |line: &str| {
                 let fields: Vec<_> = line.split(' ').collect();
@@ -378,7 +414,10 @@ fn what_is_hidden_and_read_only_stays_so() {
         checkpoint(&c, t, &[]).ok();
         restore(&c, t, &[]).ok();
         assert_eq!(mounts(&c), before);
-        let cat = c.exec_call(&[], &["/bin/busybox", "cat", "/etc/secret"]).end().ok();
+        let cat = c
+            .exec_call(&[], &["/bin/busybox", "cat", "/etc/secret"])
+            .end()
+            .ok();
         assert_eq!(cat.stdout, "");
         c.end();
     }));
@@ -392,12 +431,18 @@ fn memory_is_written_down_before_the_last_time() {
         counts_beyond(t, 1);
         let first = t.dir.join("first");
         let pre = c
-            .verb("checkpoint", &["--pre-dump", "--image-path", &first.to_string_lossy()])
+            .verb(
+                "checkpoint",
+                &["--pre-dump", "--image-path", &first.to_string_lossy()],
+            )
             .end();
         assert_eq!(c.status(), "running");
         if pre.code != 0 {
             let text = pre.fails();
-            assert!(text.contains("a pre-dump needs a kernel that tracks changed memory"), "{text}");
+            assert!(
+                text.contains("a pre-dump needs a kernel that tracks changed memory"),
+                "{text}"
+            );
             eprintln!("this kernel tracks no changed memory: there is no pre-dump to test");
             c.end();
             return;
@@ -414,7 +459,9 @@ fn memory_is_written_down_before_the_last_time() {
 
 /// A hook at `point`, which runs the probe with these arguments.
 fn hook<'t>(draft: Draft<'t>, point: &str, args: &[&str]) -> Draft<'t> {
-    let args: Vec<&str> = std::iter::once("probe").chain(args.iter().copied()).collect();
+    let args: Vec<&str> = std::iter::once("probe")
+        .chain(args.iter().copied())
+        .collect();
     draft.with(
         &format!("/hooks/{point}/-"),
         json!({"path": probe().to_string_lossy(), "args": args}),
@@ -438,7 +485,11 @@ fn hooks_run_again_and_one_that_fails_leaves_nothing() {
         let saved = fs::read_to_string(&made).unwrap();
         let saved: Value = serde_json::from_str(&saved).unwrap();
         assert_eq!(saved["stdin"]["status"], "creating", "{saved}");
-        assert_eq!(saved["stdin"]["pid"].as_i64(), Some(c.pid().into()), "{saved}");
+        assert_eq!(
+            saved["stdin"]["pid"].as_i64(),
+            Some(c.pid().into()),
+            "{saved}"
+        );
         c.end();
 
         let config = c.bundle.join("config.json");
@@ -479,12 +530,18 @@ fn what_can_not_be_done_is_said() {
         assert!(text.contains("container does not exist"), "{text}");
         c.create().ok();
         let text = checkpoint(&c, t, &[]).fails();
-        assert!(text.contains("cannot be checkpointed in created state"), "{text}");
+        assert!(
+            text.contains("cannot be checkpointed in created state"),
+            "{text}"
+        );
         c.start().ok();
         c.kill("KILL").ok();
         c.wait();
         let text = checkpoint(&c, t, &[]).fails();
-        assert!(text.contains("cannot be checkpointed in stopped state"), "{text}");
+        assert!(
+            text.contains("cannot be checkpointed in stopped state"),
+            "{text}"
+        );
         c.delete().ok();
         assert!(!Path::new(&images(t)).exists(), "nothing was written");
 

@@ -57,7 +57,6 @@ pub fn dump(
     images: &Images,
     ready: Option<OwnedFd>,
 ) -> Result<()> {
-    swrk::check_version()?;
     if let Some(parent) = &options.parent_images {
         images.check_parent(Path::new(parent))?;
         options.track_memory = true;

@@ -48,7 +48,6 @@ impl Restore<'_> {
     /// Has CRIU make it. `happened` is told what happens on the way, and can end it. The processes are this one's
     /// children; what is left of them after a failure is in the cgroup.
     pub fn run(mut self, happened: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
-        swrk::check_version()?;
         if self.options.lazy_pages {
             swrk::check_feature(Feature::LazyPages)?;
         }

@@ -49,6 +49,7 @@ fn dump(container: &Container, args: CheckpointArgs) -> Result<()> {
         .map(|number| process::copy_descriptor(number, 3));
     let ready = ready.transpose().context("open --status-fd")?;
     let config = bundle::parse(&container.config()?)?;
+    checkpoint::check_version()?;
     let images = Images::make(&args.images, args.logs.as_deref())?;
     let subject = Subject {
         pid: init.pid,

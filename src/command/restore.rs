@@ -77,6 +77,7 @@ fn make(store: &Store, args: RestoreArgs, log: &Log) -> Result<Restored> {
         (false, None) => None,
     };
     let images = Images::open(&args.images, args.logs.as_deref())?;
+    crate::checkpoint::check_version()?;
     // Moved into the cgroup, not born there: CRIU's process has work to do in the caller's namespaces first.
     let reserved = create::reserve(store, create, &bundle, Entry::Written, log)?;
     if !reserved.plan.net_devices.is_empty() {
