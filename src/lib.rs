@@ -9,8 +9,8 @@
 //! ```text
 //! main
 //!  └ cli ─ command
-//!           ├ parent ───────┬──────── store
-//!           │             child       (parent knows only child's two entry points)
+//!           ├ parent · checkpoint ──┬──────── store
+//!           │                     child       (only its entry points are known)
 //!           ├ check
 //!           ├ cgroup · rdt  hooks     protocol   clocks · limits · source
 //!           ├ plan
@@ -24,6 +24,7 @@
 pub mod bundle;
 pub mod cgroup;
 pub mod check;
+pub mod checkpoint;
 pub mod child;
 pub mod cli;
 pub mod clocks;

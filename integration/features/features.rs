@@ -61,9 +61,12 @@ fn the_document_has_the_fields_that_engines_read() {
             is_on(&features, &format!("/linux/{section}/enabled"));
         }
         let obeyed = words(&features, "/potentiallyUnsafeConfigAnnotations");
-        let names_systemd = obeyed.contains(&"org.systemd.property.");
-        assert!(names_systemd || !t.is_corten(), "{obeyed:?}");
-        assert!(features["annotations"].is_object());
+        let names_all = obeyed == ["org.criu.config", "org.systemd.property."];
+        assert!(names_all || !t.is_corten(), "{obeyed:?}");
+        let annotations = &features["annotations"];
+        assert!(annotations.is_object());
+        let is_enabled = annotations["org.corten.checkpoint.enabled"] == "true";
+        assert!(is_enabled || !t.is_corten(), "{annotations}");
     });
 }
 

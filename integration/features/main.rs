@@ -13,6 +13,7 @@ mod broken;
 mod bundles;
 mod cgroups;
 mod check;
+mod checkpoint;
 mod costs;
 mod devices;
 mod engines;

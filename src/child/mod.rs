@@ -15,6 +15,7 @@ mod init;
 mod join;
 mod kernel;
 mod masks;
+mod mountpoints;
 mod mounts;
 mod paths;
 mod rootfs;
@@ -24,3 +25,4 @@ mod terminal;
 
 pub use init::{Setup, run as run_init};
 pub use join::{Setup as JoinSetup, run as run_join};
+pub use mountpoints::make as make_mountpoints;

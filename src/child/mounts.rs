@@ -165,7 +165,7 @@ fn set_named(mount: &Mount, made: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Makes the link that `link` is in the place of the mount; one of the same content may be there already.
-fn copy_link(root: &RootFd, mount: &Mount, link: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn copy_link(root: &RootFd, mount: &Mount, link: BorrowedFd<'_>) -> Result<()> {
     let content = fs::read_link(link, OsStr::new(""))?;
     let (parent, name) = root.make_parent(&mount.target)?;
     target::refuse_kernels(root, mount, &parent)?;

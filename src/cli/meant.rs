@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::duration::duration;
+use super::images::{CheckpointArgs, RestoreArgs};
 use super::typed::Words;
 use super::update::UpdateArgs;
 use super::user::{self, User};
@@ -22,6 +23,8 @@ use crate::timings;
 pub enum Verb {
     /// Say what would become of a bundle.
     Check(CheckArgs),
+    /// Write one down.
+    Checkpoint(Box<CheckpointArgs>),
     /// Make a container.
     Create(CreateArgs),
     /// Remove one.
@@ -40,6 +43,8 @@ pub enum Verb {
     Pause(ContainerId),
     /// List its processes.
     Ps(PsArgs),
+    /// Make one of what was written down.
+    Restore(Box<RestoreArgs>),
     /// Let them go on.
     Resume(ContainerId),
     /// Create, start, wait and remove.
@@ -376,12 +381,7 @@ fn cgroup_driver(words: &Words) -> Result<CgroupDriver> {
     }
 }
 
-/// An error that names what a later version will do.
-pub(super) fn not_yet(what: &str) -> Error {
-    Error::new(Kind::Unsupported, format!("{what} is not supported yet"))
-}
-
-fn unknown(what: &str, text: &str, want: &str) -> Error {
+pub(super) fn unknown(what: &str, text: &str, want: &str) -> Error {
     Error::new(
         Kind::Invalid,
         format!("unknown {what} {text:?}: want {want}"),
@@ -405,6 +405,7 @@ impl Verb {
         let strict = global.strict || words.on("strict");
         Ok(match name {
             "check" => Self::Check(check(words, caller, strict, global)?),
+            "checkpoint" => Self::Checkpoint(Box::new(CheckpointArgs::new(words, caller)?)),
             "create" => Self::Create(create(words, caller, strict, global)?),
             "delete" => Self::Delete(DeleteArgs {
                 id: id()?,
@@ -426,6 +427,10 @@ impl Verb {
             }),
             "pause" => Self::Pause(id()?),
             "ps" => Self::Ps(ps(words)?),
+            "restore" => {
+                let create = create(words, caller, strict, global)?;
+                Self::Restore(Box::new(RestoreArgs::new(words, caller, create)?))
+            }
             "resume" => Self::Resume(id()?),
             "run" => Self::Run(RunArgs {
                 create: create(words, caller, strict, global)?,
@@ -537,7 +542,8 @@ fn create(words: &Words, caller: &Caller, strict: bool, global: &Global) -> Resu
         pidfd_socket: caller.path(words, "pidfd-socket")?,
         no_pivot: words.on("no-pivot"),
         no_new_keyring: words.on("no-new-keyring"),
-        preserve_fds: preserve_fds(words.needed("preserve-fds")?)?,
+        // `restore` has none.
+        preserve_fds: words.text("preserve-fds")?.map_or(Ok(0), preserve_fds)?,
         strict,
     })
 }
@@ -655,13 +661,13 @@ pub(super) struct Caller {
 
 impl Caller {
     /// The path that the flag `name` gives.
-    fn path(&self, words: &Words, name: &str) -> Result<Option<PathBuf>> {
+    pub fn path(&self, words: &Words, name: &str) -> Result<Option<PathBuf>> {
         let path = words.value(name).map(Path::new);
         path.map(|path| self.absolute(path)).transpose()
     }
 
     /// Absolute, without `.` and empty components. `..` stays for the kernel: after a symlink it isn't what it looks.
-    fn absolute(&self, path: &Path) -> Result<PathBuf> {
+    pub fn absolute(&self, path: &Path) -> Result<PathBuf> {
         let whole = if path.is_absolute() {
             path.to_owned()
         } else {

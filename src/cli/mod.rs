@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: as typed, as meant, and what is printed.
 //!
-//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `update` its own flags,
+//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `update` and `images` their own flags,
 //! `report` prints. Runs first and last in the runtime's own process, with the caller's privileges. Called by `main`; the
 //! verbs in `command` know the types of `meant` and the log.
 
 mod dashes;
 mod duration;
+pub mod images;
 pub mod meant;
 pub mod report;
 mod signal;
@@ -27,9 +28,6 @@ use crate::error::{Error, Kind, Result};
 
 /// The version of the runtime specification that the runtime implements.
 pub const SPEC_VERSION: &str = "1.3.0";
-
-/// runc's verbs that this build lacks.
-const LATER: [&str; 2] = ["checkpoint", "restore"];
 
 /// What the caller wants.
 #[derive(Debug)]
@@ -54,11 +52,6 @@ fn wish(mut normal: Normal) -> Result<Wish> {
     if normal.verb.as_deref() == Some("help".as_ref()) {
         normal.verb = (!normal.rest.is_empty()).then(|| normal.rest.remove(0));
         normal.rest = vec!["--help".into()];
-    }
-    if let Some(verb) = normal.verb.as_deref().and_then(OsStr::to_str)
-        && LATER.contains(&verb)
-    {
-        return Err(meant::not_yet(&format!("the command {verb}")));
     }
     let verb = normal.verb.as_deref().and_then(typed::Verb::find);
     let mut command = typed::command(verb);

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::meant::{CreateArgs, ExecProcess, ListArgs, Origin};
 use super::user::User;
 use super::*;
+use crate::checkpoint::CgroupsMode;
 
 fn parse_words(words: &[&str]) -> Result<Wish> {
     parse(words.iter().map(OsString::from)).1
@@ -200,16 +201,6 @@ fn mistakes_are_one_line_that_names_them() {
             Kind::Invalid,
             "unknown cgroup manager \"frob\": want cgroupfs, systemd or disabled",
         ),
-        (
-            "restore x",
-            Kind::Unsupported,
-            "the command restore is not supported yet",
-        ),
-        (
-            "checkpoint --help",
-            Kind::Unsupported,
-            "the command checkpoint is not supported yet",
-        ),
     ] {
         let error = error(line);
         assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
@@ -226,10 +217,19 @@ fn help_and_version_are_texts() {
     assert!(text("-v").contains("\nspec: 1."));
     for line in ["", "--help", "-h", "-help", "help"] {
         assert!(text(line).contains("create"), "{line}");
-        assert!(!text(line).contains("checkpoint"), "{line}");
     }
     for verb in [
-        "create", "delete", "exec", "kill", "list", "run", "spec", "start", "state",
+        "checkpoint",
+        "create",
+        "delete",
+        "exec",
+        "kill",
+        "list",
+        "restore",
+        "run",
+        "spec",
+        "start",
+        "state",
     ] {
         assert!(text(&format!("{verb} --help")).contains("Usage: corten"));
         assert!(text(&format!("{verb} -h")).contains(verb));
@@ -281,4 +281,84 @@ fn seccomp_takes_a_profile_and_a_call() {
         let text = error(line).to_string();
         assert!(text.contains(expected), "{line}: {text}");
     }
+}
+
+#[test]
+fn checkpoints_are_asked_for_as_engines_do() {
+    let args = |line: &str| match verb(line) {
+        Verb::Checkpoint(args) => *args,
+        other => panic!("{line}: {other:?}"),
+    };
+    let plain = args("checkpoint --image-path /i --work-path /w --file-locks --leave-running x");
+    assert_eq!(plain.images, Path::new("/i"));
+    assert_eq!(plain.logs.as_deref(), Some(Path::new("/w")));
+    assert!(plain.options.file_locks && plain.options.leave_running && !plain.pre_dump);
+    assert!(args("checkpoint x").images.ends_with("checkpoint"));
+    let server = |text: &str| {
+        args(&format!("checkpoint --page-server {text} x"))
+            .options
+            .page_server
+    };
+    assert_eq!(server("10.0.0.1:7"), Some(("10.0.0.1".to_owned(), 7)));
+    assert_eq!(server("[::1]:27"), Some(("::1".to_owned(), 27)));
+    let mode = |text: &str| {
+        args(&format!("checkpoint --manage-cgroups-mode={text} x"))
+            .options
+            .cgroups_mode
+    };
+    assert_eq!(mode("strict"), CgroupsMode::Strict);
+    assert_eq!(mode("ignore"), CgroupsMode::Ignore);
+    let all = args(
+        "checkpoint --pre-dump --parent-path ../p --empty-ns network --status-fd 7 --lazy-pages x",
+    );
+    assert_eq!(all.options.parent_images.as_deref(), Some("../p"));
+    assert_eq!(all.status_fd, Some(7));
+    for (line, expected) in [
+        (
+            "checkpoint --parent-path /p x",
+            "--parent-path must be relative",
+        ),
+        (
+            "checkpoint --page-server here x",
+            "unknown page server \"here\"",
+        ),
+        ("checkpoint --page-server :7 x", "unknown page server"),
+        ("checkpoint --page-server ::1:7 x", "unknown page server"),
+        ("checkpoint --page-server a:70000 x", "unknown page server"),
+        (
+            "checkpoint --manage-cgroups-mode some x",
+            "unknown cgroups mode",
+        ),
+        (
+            "checkpoint --empty-ns mount x",
+            "unknown namespace \"mount\"",
+        ),
+        ("checkpoint --status-fd 7 x", "goes with --lazy-pages"),
+        ("checkpoint --status-fd x --lazy-pages x", "unknown number"),
+    ] {
+        let text = error(line).to_string();
+        assert!(text.contains(expected), "{line}: {text}");
+    }
+}
+
+#[test]
+fn restores_are_asked_for_as_engines_do() {
+    let args = |line: &str| match verb(line) {
+        Verb::Restore(args) => *args,
+        other => panic!("{line}: {other:?}"),
+    };
+    let shims = args(
+        "restore --image-path /i --work-path /w --detach --pid-file /p -no-subreaper --bundle /b x",
+    );
+    assert!(shims.detach);
+    assert_eq!(shims.create.bundle, Path::new("/b"));
+    assert_eq!(shims.create.pid_file.as_deref(), Some(Path::new("/p")));
+    let conmons = args(
+        "restore --bundle /b --pid-file /p --no-new-keyring --detach --image-path /i --work-path /w \
+         --lsm-profile apparmor:p --lsm-mount-context c x",
+    );
+    assert!(conmons.create.no_new_keyring);
+    assert_eq!(conmons.options.lsm_profile.as_deref(), Some("apparmor:p"));
+    assert_eq!(conmons.options.lsm_mount_context.as_deref(), Some("c"));
+    assert!(!args("restore x").detach);
 }

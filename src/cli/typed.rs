@@ -200,6 +200,88 @@ const RUN: &[Flag] = &[
     switch("no-subreaper", "Do not adopt the container's orphans"),
 ];
 
+/// What CRIU is told, of both `checkpoint` and `restore`.
+const IMAGES: &[Flag] = &[
+    option(
+        "image-path",
+        "DIR",
+        "The directory of the checkpoint [default: ./checkpoint]",
+    ),
+    option(
+        "work-path",
+        "DIR",
+        "The directory of CRIU's log [default: that of the checkpoint]",
+    ),
+    switch("tcp-established", "Keep open TCP connections"),
+    switch("ext-unix-sk", "Keep unix sockets that lead out"),
+    switch("shell-job", "Keep the terminal of a shell's job"),
+    switch("lazy-pages", "Bring memory over when it is used"),
+    switch("file-locks", "Keep file locks"),
+    option(
+        "manage-cgroups-mode",
+        "MODE",
+        "What becomes of cgroups below the container's: soft, full, strict or ignore",
+    ),
+    option(
+        "empty-ns",
+        "KIND",
+        "Leave out what is in this namespace; network is always left out",
+    )
+    .many(),
+    switch("auto-dedup", "Free memory in images that later ones have"),
+];
+
+const CHECKPOINT: &[Flag] = &[
+    option(
+        "parent-path",
+        "DIR",
+        "The checkpoint before, by a pre-dump; relative to the directory of this one",
+    ),
+    switch("leave-running", "Let the container run on"),
+    switch(
+        "tcp-skip-in-flight",
+        "Leave out TCP connections that are being made",
+    ),
+    option(
+        "status-fd",
+        "N",
+        "Write a NUL byte there once lazy pages are served",
+    ),
+    option(
+        "page-server",
+        "ADDRESS:PORT",
+        "Send memory to CRIU's page server there; with lazy pages, serve it there",
+    ),
+    switch(
+        "pre-dump",
+        "Write down the memory alone, and let the container run on",
+    ),
+    ID,
+];
+
+const RESTORE: &[Flag] = &[
+    option("bundle", "DIR", "The bundle's directory")
+        .letter('b')
+        .default("."),
+    DETACH,
+    CONSOLE_SOCKET,
+    PID_FILE,
+    switch("no-subreaper", "Do not adopt the container's orphans"),
+    switch(
+        "no-pivot",
+        "Changes nothing: CRIU enters the root filesystem its own way",
+    ),
+    switch("no-new-keyring", "Stay in the caller's session keyring"),
+    option("lsm-profile", "TYPE:PROFILE", "Restore under this profile"),
+    option(
+        "lsm-mount-context",
+        "CONTEXT",
+        "Mount with this SELinux context",
+    ),
+    STRICT,
+    ID,
+];
+
 const EXEC: &[Flag] = &[
     switch("tty", "Give the program a terminal").letter('t'),
     DETACH,
@@ -410,6 +492,11 @@ pub const VERBS: &[Verb] = &[
         CHECK,
         "Say what `create` would refuse of a bundle, or do by halves, and why",
     ),
+    Verb {
+        name: "checkpoint",
+        about: "Write a running container down, to be restored later or elsewhere, and remove it",
+        flags: [IMAGES, CHECKPOINT],
+    },
     verb(
         "create",
         CREATE,
@@ -435,6 +522,11 @@ pub const VERBS: &[Verb] = &[
         "Freeze every process of a container, until `resume`",
     ),
     verb("ps", PS, "List the processes of a container"),
+    Verb {
+        name: "restore",
+        about: "Make a container of a checkpoint, wait for its end and remove it",
+        flags: [IMAGES, RESTORE],
+    },
     verb("resume", &[ID], "Let a paused container's processes go on"),
     Verb {
         name: "run",
@@ -557,7 +649,11 @@ mod tests {
     /// `meant` asks by name, and a name that isn't in the table would only ever be absent.
     #[test]
     fn every_name_that_meant_asks_for_is_in_the_table() {
-        let asked = concat!(include_str!("meant.rs"), include_str!("update.rs"));
+        let asked = concat!(
+            include_str!("images.rs"),
+            include_str!("meant.rs"),
+            include_str!("update.rs")
+        );
         let mut count = 0;
         for call in [
             "words.on(\"",
@@ -567,6 +663,7 @@ mod tests {
             "words.needed(\"",
             "path(words, \"",
             "owned(\"",
+            "given(\"",
         ] {
             for rest in asked.split(call).skip(1) {
                 let name = rest.split('"').next().unwrap();

@@ -17,6 +17,7 @@ use crate::bundle::{Bundle, crun};
 use crate::cgroup::place::{self, Asker, Location};
 use crate::cgroup::resources::Resources;
 use crate::cgroup::{self, Cgroup, DeviceControl, Entry};
+use crate::checkpoint::stdio;
 use crate::cli::meant::CreateArgs;
 use crate::cli::report::Log;
 use crate::error::{Context, Error, Kind, Result};
@@ -132,6 +133,57 @@ fn try_make(
     console: &mut Option<OwnedFd>,
     log: &Log,
 ) -> Result<Made> {
+    let Reserved {
+        cgroup,
+        rdt,
+        reservation,
+        plan,
+    } = reserve(store, args, bundle, entry, log)?;
+    let gate = gate(&reservation, until)?;
+    let init = parent::spawn(
+        &plan,
+        parent::Resources {
+            cgroup: (cgroup.as_ref())
+                .filter(|_| plan.entry == Entry::Cloned)
+                .map(cgroup::Reservation::dir),
+            join_groups: &|pid| join_groups(&plan, cgroup.as_ref(), rdt.as_ref(), pid),
+            gate,
+            console,
+        },
+    )?;
+    let container = match write_down(args, until, reservation, &init) {
+        Ok(container) => container,
+        Err(error) => return Err(init.give_up(error)),
+    };
+    timings::done("commit");
+    let pid_file = args.pid_file.clone();
+    Ok(Made {
+        init,
+        cgroup,
+        rdt,
+        container,
+        plan,
+        pid_file,
+    })
+}
+
+/// What there is of a container before there is a process of it: taken back when it is dropped, the store's part last.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    pub(super) cgroup: Option<cgroup::Reservation>,
+    pub(super) rdt: Option<rdt::Reservation>,
+    pub(super) reservation: Reservation,
+    pub(super) plan: Plan,
+}
+
+/// Plans a container, takes its id and makes its cgroup; `entry` as above.
+pub(super) fn reserve(
+    store: &Store,
+    args: &CreateArgs,
+    bundle: &Bundle,
+    entry: Entry,
+    log: &Log,
+) -> Result<Reserved> {
     let mut layout = host::cgroups()?;
     let linux = bundle.spec.linux.as_ref();
     let wanted = linux.and_then(|linux| linux.cgroups_path.as_deref());
@@ -160,7 +212,7 @@ fn try_make(
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
     let devices = place.hold(&mut plan, &resources)?;
 
-    let mut record = intent(args, bundle, &plan, &place);
+    let mut record = intent(args, bundle, &plan, &place)?;
     record.device_control = match devices {
         DeviceControl::Mounts => store::DeviceControl::Mounts,
         DeviceControl::Program | DeviceControl::NotNeeded | DeviceControl::UserNamespace => {
@@ -199,38 +251,26 @@ fn try_make(
         rdt.make(plan)?;
     }
     timings::done("cgroup");
-    let gate = gate(&reservation, until)?;
-    let init = parent::spawn(
-        &plan,
-        parent::Resources {
-            cgroup: (cgroup.as_ref())
-                .filter(|_| place.entry == Entry::Cloned)
-                .map(cgroup::Reservation::dir),
-            join_groups: &|pid| {
-                if let Some(cgroup) = &cgroup {
-                    cgroup.cgroup().bring_in(pid, place.entry, paths)?;
-                    cgroup.enter(pid)?;
-                }
-                rdt.as_ref().map_or(Ok(()), |rdt| rdt.join(pid))
-            },
-            gate,
-            console,
-        },
-    )?;
-    let container = match write_down(args, until, reservation, &init) {
-        Ok(container) => container,
-        Err(error) => return Err(init.give_up(error)),
-    };
-    timings::done("commit");
-    let pid_file = args.pid_file.clone();
-    Ok(Made {
-        init,
+    Ok(Reserved {
         cgroup,
         rdt,
-        container,
+        reservation,
         plan,
-        pid_file,
     })
+}
+
+/// Brings the process `pid` into the container's cgroups and its group in resctrl.
+pub(super) fn join_groups(
+    plan: &Plan,
+    cgroup: Option<&cgroup::Reservation>,
+    rdt: Option<&rdt::Reservation>,
+    pid: i32,
+) -> Result<()> {
+    if let Some(cgroup) = cgroup {
+        cgroup.cgroup().bring_in(pid, plan.entry, &plan.cgroup)?;
+        cgroup.enter(pid)?;
+    }
+    rdt.map_or(Ok(()), |rdt| rdt.join(pid))
 }
 
 /// The container's place in resctrl, if it asks for one.
@@ -289,7 +329,7 @@ fn options(
     }
 }
 
-fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> Record {
+fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> Result<Record> {
     let owner = process::uid_at_start();
     let rootfs = plan.rootfs.path.clone();
     let (id, path) = (args.id.clone(), bundle.path.clone());
@@ -297,6 +337,9 @@ fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> 
     record.oci_version.clone_from(&plan.oci_version);
     record.annotations.clone_from(&plan.annotations);
     record.cgroup_driver = place.driver;
+    if plan.process.terminal.is_none() {
+        record.stdio = stdio::names()?;
+    }
     if args.rootless {
         record.privilege = Privilege::Rootless;
     }
@@ -305,7 +348,7 @@ fn intent(args: &CreateArgs, bundle: &Bundle, plan: &Plan, place: &Location) -> 
     } else {
         PidNamespace::Shared
     };
-    record
+    Ok(record)
 }
 
 fn gate(reservation: &Reservation, until: Until) -> Result<Option<OwnedFd>> {
@@ -363,14 +406,7 @@ impl Made {
     /// The container stays, without this process.
     pub(super) fn keep(self) -> Result<()> {
         self.init.keep();
-        Self::leave(self.cgroup, self.rdt)
-    }
-
-    fn leave(cgroup: Option<cgroup::Reservation>, rdt: Option<rdt::Reservation>) -> Result<()> {
-        if let Some(rdt) = rdt {
-            rdt.keep();
-        }
-        cgroup.map_or(Ok(()), cgroup::Reservation::keep)
+        leave((self.cgroup, self.rdt))
     }
 
     /// Ends and forgets the container because of `error`, which is what the user is told.
@@ -384,25 +420,47 @@ impl Made {
             ..
         } = self;
         let error = init.give_up(error);
-        if let Some(path) = pid_file {
-            // The file is the caller's; that it is gone already is what was wanted.
-            let _ = std::fs::remove_file(path);
+        forget(store, &container, (cgroup, rdt), pid_file.as_deref(), error)
+    }
+}
+
+/// A container's groups, removed when dropped.
+type Groups = (Option<cgroup::Reservation>, Option<rdt::Reservation>);
+
+/// They stay, without this process.
+pub(super) fn leave((cgroup, rdt): Groups) -> Result<()> {
+    if let Some(rdt) = rdt {
+        rdt.keep();
+    }
+    cgroup.map_or(Ok(()), cgroup::Reservation::keep)
+}
+
+/// Removes a container whose processes are gone, because of `error`.
+pub(super) fn forget(
+    store: &Store,
+    container: &Container,
+    groups: Groups,
+    pid_file: Option<&Path>,
+    error: Error,
+) -> Error {
+    if let Some(path) = pid_file {
+        // The file is the caller's; that it is gone already is what was wanted.
+        let _ = std::fs::remove_file(path);
+    }
+    let id = container.id().clone();
+    let removed = match store.lock_own(container, LOCK_DEADLINE) {
+        Ok(Some(lock)) => {
+            drop(groups);
+            store.remove(&id, lock)
         }
-        let id = container.id().clone();
-        let removed = match store.lock_own(&container, LOCK_DEADLINE) {
-            Ok(Some(lock)) => {
-                drop((cgroup, rdt));
-                store.remove(&id, lock)
-            }
-            // Whoever has removed it has removed its groups, which may be another container's of that id by now.
-            Ok(None) => Self::leave(cgroup, rdt),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Ok(()) => error,
-            Err(also) => error.remedy(format!(
-                "`corten delete --force {id}` cleans up, which failed here: {also}"
-            )),
-        }
+        // Whoever has removed it has removed its groups, which may be another container's of that id by now.
+        Ok(None) => leave(groups),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Ok(()) => error,
+        Err(also) => error.remedy(format!(
+            "`corten delete --force {id}` cleans up, which failed here: {also}"
+        )),
     }
 }

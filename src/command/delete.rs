@@ -152,7 +152,7 @@ fn end_rdt(container: &Container) -> Result<()> {
 }
 
 /// Ends and removes all that the container is made of.
-fn end(container: Container, lock: Lock, log: &Log) -> Result<()> {
+pub(super) fn end(container: Container, lock: Lock, log: &Log) -> Result<()> {
     let id = container.id().clone();
     let deadline = Instant::now() + END_DEADLINE;
     let cgroup = &container.record().cgroup;

@@ -44,6 +44,9 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
         plan::nodev::refuse_capabilities(&plan.process.capabilities, pointer)?;
     }
     plan.filter = filter::stored(&container, &config)?;
+    if container.record().restored_clocks {
+        plan.namespaces |= Kinds::TIME;
+    }
     timings::done("plan");
     let ran = match args.detach {
         true => detached(&container, &plan, args, terminal),

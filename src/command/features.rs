@@ -11,6 +11,7 @@ use crate::bundle::crun;
 use crate::bundle::names::{CAPABILITIES, MEMORY_POLICIES, MEMORY_POLICY_FLAGS};
 use crate::bundle::support::{self, Support};
 use crate::cgroup::systemd;
+use crate::checkpoint::CONFIG_ANNOTATION;
 use crate::cli::SPEC_VERSION;
 use crate::hooks::Point;
 use crate::json::Json;
@@ -37,7 +38,7 @@ pub(super) fn features() -> String {
         (
             "potentiallyUnsafeConfigAnnotations",
             Json::texts(
-                [systemd::PROPERTY_ANNOTATIONS]
+                [CONFIG_ANNOTATION, systemd::PROPERTY_ANNOTATIONS]
                     .into_iter()
                     .chain(crun::OBEYED),
             ),
@@ -117,6 +118,7 @@ fn annotations() -> Json<'static> {
     Json::Object(vec![
         ("org.corten.version", Json::from(env!("CARGO_PKG_VERSION"))),
         ("org.corten.commit", Json::from(commit)),
+        ("org.corten.checkpoint.enabled", Json::from("true")),
     ])
 }
 

@@ -4,6 +4,7 @@
 //! The runtime's own process with the caller's privileges. Called by `main` with what the command line means.
 
 mod check;
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -17,6 +18,7 @@ mod list;
 mod modules;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod seccomp;
 mod spec;
@@ -52,6 +54,8 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
     let store = Store::open(&global.root);
     match verb {
         Verb::Check(args) => return check::check(&args),
+        Verb::Checkpoint(args) => checkpoint::checkpoint(&store, *args, log)?,
+        Verb::Restore(args) => return restore::restore(&store, *args, log),
         Verb::State(id) => report::print(&state::state(&store, &id)?)?,
         Verb::List(args) => report::print(&list::list(&store, global.root_origin, args, log)?)?,
         Verb::Kill(args) => kill::kill(&store, &args)?,
@@ -80,6 +84,7 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         Verb::Run(args) => Some(create::preserved(&args.create)),
         Verb::Exec(args) => Some(args.preserve_fds),
         Verb::Check(_)
+        | Verb::Checkpoint(_)
         | Verb::Delete(_)
         | Verb::Events(_)
         | Verb::Features
@@ -87,6 +92,8 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
         | Verb::List(_)
         | Verb::Pause(_)
         | Verb::Ps(_)
+        // What CRIU is given, `checkpoint` says itself.
+        | Verb::Restore(_)
         | Verb::Resume(_)
         | Verb::Seccomp(_)
         | Verb::Spec(_)

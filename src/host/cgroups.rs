@@ -132,6 +132,12 @@ impl Membership {
         found.next().map(|(_, path)| path.as_path())
     }
 
+    /// All of them: the controllers of each hierarchy (none for v2's) and the cgroup on it.
+    pub fn all(&self) -> impl Iterator<Item = (&[String], &Path)> {
+        let all = self.0.iter();
+        all.map(|(names, path)| (names.as_slice(), path.as_path()))
+    }
+
     /// The cgroup on the v1 hierarchy that has `controller`.
     pub fn v1(&self, controller: &str) -> Option<&Path> {
         let has = |names: &Vec<String>| names.iter().any(|name| name == controller);

@@ -106,6 +106,12 @@ pub struct Record {
     /// What holds it to its device rules.
     #[serde(default)]
     pub device_control: DeviceControl,
+    /// What its standard descriptors are outside of it, by CRIU's names for them; empty for a terminal of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stdio: Vec<String>,
+    /// Whether it was restored, which gives it a time namespace that its config.json may not have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored_clocks: bool,
     /// Who makes it, in the intent of a container that its cgroup's end alone would not take out of its maker's hands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<Maker>,
@@ -144,6 +150,8 @@ impl Record {
             pid_namespace: PidNamespace::default(),
             privilege: Privilege::default(),
             device_control: DeviceControl::default(),
+            stdio: Vec::new(),
+            restored_clocks: false,
             maker: None,
             phase: Phase::Intent,
             init: None,

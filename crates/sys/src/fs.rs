@@ -121,6 +121,14 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     rustix::fs::fstat(fd).call("fstat", String::new)
 }
 
+/// The number of the mount that `fd` was opened on, as fdinfo has it (statx(2), STATX_MNT_ID, Linux 5.8).
+pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    let mask = rustix::fs::StatxFlags::MNT_ID;
+    let status =
+        rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask).call("statx", String::new)?;
+    Ok(status.stx_mnt_id)
+}
+
 /// The status of `name` in `dir`; a link is not followed.
 pub fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Stat> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)

@@ -127,12 +127,19 @@ pub fn kill_group(group: i32) -> Result<()> {
 /// Where programs are looked for after PATH, which engines leave out.
 const USUAL_DIRS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The directories in which programs of the host are looked for, as PATH has them.
+pub fn search_path() -> String {
+    match std::env::var("PATH") {
+        Ok(path) if !path.is_empty() => format!("{path}:{USUAL_DIRS}"),
+        _ => USUAL_DIRS.to_owned(),
+    }
+}
+
 /// The program `name` of the host, which this process may execute. SECURITY: never in a relative directory, which may be
 /// anybody's.
 pub fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut dirs = path.split(':').chain(USUAL_DIRS.split(':'));
-    dirs.find_map(|dir| {
+    let path = search_path();
+    path.split(':').find_map(|dir| {
         let path = Path::new(dir).join(name);
         (dir.starts_with('/') && fs::may_execute(&path).is_ok()).then_some(path)
     })

@@ -10,6 +10,7 @@ use crate::{command, report, workspace};
 /// What the integration suite runs inside containers, beside them, or compares with.
 pub const INTEGRATION: &[&str] = &[
     "busybox-static",
+    "criu",
     "debootstrap",
     "iproute2",
     "jq",

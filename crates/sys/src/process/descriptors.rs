@@ -95,3 +95,31 @@ pub fn gather_descriptors<const N: usize>(first: u32, fds: [OwnedFd; N]) -> Resu
     }
     <[OwnedFd; N]>::try_from(placed).map_err(|_| Error::new("dup3", args(), Errno::BADF))
 }
+
+/// A copy of the descriptor that has this `number`, whoever owns it, with a number from `first` on; EBADF where none has.
+pub fn copy_descriptor(number: RawFd, first: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes two numbers; one that is no descriptor is answered with EBADF.
+    let answer = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, first) };
+    if answer < 0 {
+        return Err(Error::last("fcntl", format!("{number} F_DUPFD_CLOEXEC")));
+    }
+    // SAFETY: the kernel has just made it for this process, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(answer) })
+}
+
+/// Puts copies of `fds` at the numbers from `first` on, in their order, for the next program to have, and marks all others
+/// above them close-on-exec. For a child right before execve: what was at those numbers is replaced.
+pub fn hand_on(first: u32, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let args = || format!("{} from {first}", fds.len());
+    let beyond = first.saturating_add(u32::try_from(fds.len()).unwrap_or(u32::MAX));
+    let above = RawFd::try_from(beyond).map_err(|_| Error::new("dup3", args(), Errno::BADF))?;
+    // Out of the way first: one may stand where another is to go.
+    let copies = fds
+        .iter()
+        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, above).call("fcntl", args));
+    let copies: Vec<_> = copies.collect::<Result<_>>()?;
+    for (target, copy) in (first..beyond).zip(copies) {
+        place_descriptor(copy.as_fd(), target as RawFd, OnExec::Keep)?;
+    }
+    seal_descriptors(beyond)
+}
