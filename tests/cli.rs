@@ -666,8 +666,8 @@ fn seccomp_shows_a_program_and_explains_an_answer() {
 #[test]
 fn verbs_end_with_the_statuses_of_the_table() {
     let host = Host::new();
-    let text = include_str!("../docs/exit-status.md");
-    let rows: Vec<(&str, &str)> = text
+    let table = include_str!("../docs/exit-status.md");
+    let rows: Vec<(&str, &str)> = table
         .lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| {

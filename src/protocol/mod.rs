@@ -210,11 +210,10 @@ impl Progress {
     /// The steps that were dated, by their names, with their times.
     pub fn dated(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let steps = Step::ALL.iter();
-        let dated = steps.filter_map(|&step| {
+        steps.filter_map(|&step| {
             let began = self.times.as_ref()?.get(step as usize);
             (began != 0).then(|| (step.text(), began))
-        });
-        dated
+        })
     }
 }
 

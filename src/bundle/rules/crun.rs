@@ -160,7 +160,7 @@ fn kept_groups(spec: &Spec, report: &mut Report) {
 /// SECURITY: a hook in the container could only have the host's file from an init that waits with it in its hands.
 fn hooks_output(spec: &Spec, report: &mut Report) {
     let hooks = spec.hooks.as_ref();
-    if !hooks.is_some_and(|hooks| !hooks.start_container.is_empty()) {
+    if hooks.is_none_or(|hooks| hooks.start_container.is_empty()) {
         return;
     }
     for name in [HOOKS_STDOUT, HOOKS_STDERR] {
