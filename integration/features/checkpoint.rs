@@ -35,16 +35,6 @@ fn has_criu() -> bool {
     }
 }
 
-/// A trial in which containers can be checkpointed.
-#[track_caller]
-fn with_criu(test: impl FnOnce(&Trial)) -> impl FnOnce(&Trial) {
-    |t| {
-        if has_criu() {
-            test(t);
-        }
-    }
-}
-
 /// A container whose shell runs `script`, with a directory of the host's at /data.
 fn shell<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
     let data = t.directory("data");
@@ -104,7 +94,10 @@ fn is_gone(c: &Container<'_>) {
 
 #[test]
 fn a_shell_goes_on_counting_in_a_container_like_any_other() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, COUNT).done();
         c.run_detached();
         counts_beyond(t, 3);
@@ -158,12 +151,15 @@ fn a_shell_goes_on_counting_in_a_container_like_any_other() {
         assert_eq!(c.status(), "paused");
         c.verb("resume", &[]).end().ok();
         c.end();
-    }));
+    });
 }
 
 #[test]
 fn in_the_foreground_its_status_is_the_programs() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, COUNT).done();
         c.run_detached();
         counts_beyond(t, 1);
@@ -175,12 +171,15 @@ fn in_the_foreground_its_status_is_the_programs() {
         fs::write(data(t, "end"), "").unwrap();
         running.end().exits(7);
         is_gone(&c);
-    }));
+    });
 }
 
 #[test]
 fn left_running_it_runs_on_and_can_be_restored_beside() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, COUNT).done();
         c.run_detached();
         let before = counts_beyond(t, 3);
@@ -194,12 +193,15 @@ fn left_running_it_runs_on_and_can_be_restored_beside() {
         restore(&c, t, &[]).ok();
         counts_beyond(t, 5);
         c.end();
-    }));
+    });
 }
 
 #[test]
 fn a_paused_container_is_written_down_as_engines_do_it() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, COUNT).done();
         c.run_detached();
         counts_beyond(t, 1);
@@ -212,12 +214,15 @@ fn a_paused_container_is_written_down_as_engines_do_it() {
         restore(&c, t, &[]).ok();
         counts_beyond(t, last);
         c.end();
-    }));
+    });
 }
 
 #[test]
 fn its_output_goes_to_whoever_restores_it() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let script = "while [ ! -e /data/go ]; do /bin/busybox usleep 20000; done; echo went; \
                       echo aside >&2; exec /bin/busybox sleep 1000";
         let c = shell(t, script).done();
@@ -228,12 +233,15 @@ fn its_output_goes_to_whoever_restores_it() {
         c.says(&second, "went");
         assert_eq!(first.output(), "");
         c.end();
-    }));
+    });
 }
 
 #[test]
 fn a_pipe_to_the_caller_is_the_restorers() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         // Standard input is a pipe whose other end is the caller's.
         let c = shell(
             t,
@@ -258,12 +266,15 @@ fn a_pipe_to_the_caller_is_the_restorers() {
             .spawn();
         restored.end().exits(3);
         assert_eq!(fs::read_to_string(data(t, "read")).unwrap(), "hello\n");
-    }));
+    });
 }
 
 #[test]
 fn a_terminal_goes_to_the_console_socket_again() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, "while read line; do echo got $line; done")
             .with("/process/terminal", json!(true))
             .done();
@@ -284,7 +295,7 @@ fn a_terminal_goes_to_the_console_socket_again() {
         terminal.type_in("two\n");
         terminal.until("got two");
         c.end();
-    }));
+    });
 }
 
 /// A container that has the host's Python, with a directory at /data.
@@ -319,6 +330,7 @@ out.write('before\\n')
 deleted = open('/tmp-file', 'w+'); deleted.write('kept'); deleted.flush(); os.unlink('/tmp-file')
 r, w = os.pipe()
 if os.fork() == 0:
+    os.close(w)
     for line in os.fdopen(r):
         out.write('child ' + line)
     os._exit(0)
@@ -331,7 +343,10 @@ out.write('after\\n')
 open('/data/done', 'w')
 time.sleep(1000)
 ";
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         if !has_python() {
             return;
         }
@@ -346,7 +361,7 @@ time.sleep(1000)
         eventually("it is done", || data(t, "done").exists().then_some(()));
         assert_eq!(log(), "before\nchild kept\nafter\n");
         c.end();
-    }));
+    });
 }
 
 #[test]
@@ -362,7 +377,10 @@ while True:
 ";
     const CLIENT: &str =
         "import socket; print(socket.create_connection(('127.0.0.1', 4711)).recv(9).decode())";
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         if !has_python() {
             return;
         }
@@ -380,12 +398,15 @@ while True:
         restore(&c, t, &[]).ok();
         assert_eq!(ask(), "hello\n");
         c.end();
-    }));
+    });
 }
 
 #[test]
 fn what_is_hidden_and_read_only_stays_so() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, COUNT).file("etc/secret", "secret", 0o644);
         let c = c.edit(|config| {
             let masked = config["linux"]["maskedPaths"].as_array_mut().unwrap();
@@ -420,12 +441,15 @@ fn what_is_hidden_and_read_only_stays_so() {
             .ok();
         assert_eq!(cat.stdout, "");
         c.end();
-    }));
+    });
 }
 
 #[test]
 fn memory_is_written_down_before_the_last_time() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, COUNT).done();
         c.run_detached();
         counts_beyond(t, 1);
@@ -454,7 +478,7 @@ fn memory_is_written_down_before_the_last_time() {
         restore(&c, t, &[]).ok();
         counts_beyond(t, last);
         c.end();
-    }));
+    });
 }
 
 /// A hook at `point`, which runs the probe with these arguments.
@@ -470,7 +494,10 @@ fn hook<'t>(draft: Draft<'t>, point: &str, args: &[&str]) -> Draft<'t> {
 
 #[test]
 fn hooks_run_again_and_one_that_fails_leaves_nothing() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let into = |name: &str| data(t, name).to_string_lossy().into_owned();
         let draft = shell(t, COUNT);
         let (made, ended) = (into("made"), into("ended"));
@@ -501,12 +528,15 @@ fn hooks_run_again_and_one_that_fails_leaves_nothing() {
         assert!(text.contains("run createRuntime hook"), "{text}");
         assert!(text.contains("it exited with status 3"), "{text}");
         is_gone(&c);
-    }));
+    });
 }
 
 #[test]
 fn damaged_images_are_an_error_that_quotes_the_log() {
-    trial(with_criu(|t| {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
         let c = shell(t, COUNT).done();
         c.run_detached();
         counts_beyond(t, 1);
@@ -519,7 +549,7 @@ fn damaged_images_are_an_error_that_quotes_the_log() {
         assert!(text.contains("images/restore.log"), "{text}");
         assert!(!pid_file.exists());
         is_gone(&c);
-    }));
+    });
 }
 
 #[test]

@@ -20,6 +20,9 @@ const DESCRIPTORS: &str = "descriptors.json";
 /// Much more than three names.
 const DESCRIPTORS_MAX: usize = 64 << 10;
 
+/// What a restored process says that may not open its images: it has the ids of the container's root by then.
+const UNREADABLE: &str = ".img: Permission denied";
+
 /// How much of a log's end is looked at.
 const LOG_END: usize = 64 << 10;
 
@@ -89,10 +92,15 @@ impl Images {
             Ok(errors) => format!("CRIU failed: {}: {errors}", answer.reason()),
         };
         let error = Error::new(Kind::System, text);
-        Err(match errors {
-            Ok(_) => error.remedy(format!("its log is {}", path.join(name).display())),
-            Err(_) => error,
-        })
+        let Ok(errors) = errors else {
+            return Err(error);
+        };
+        let log = path.join(name);
+        let more = match errors.contains(UNREADABLE) {
+            true => "; in a user namespace, its root has to be able to read the images",
+            false => "",
+        };
+        Err(error.remedy(format!("its log is {}{more}", log.display())))
     }
 
     /// Sees that the images before these are there, where CRIU will look for them from here.
