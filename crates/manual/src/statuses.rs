@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The status that each verb ends with: a table, of which the man pages and docs/exit-status.md are made.
 
-use std::fmt::Write;
-
 /// A status, or which ones, and what it says.
 type Status = (&'static str, &'static str);
 
@@ -27,12 +25,22 @@ pub const EVERYWHERE: [Status; 3] = [
 ];
 
 /// Of each verb.
-pub const VERBS: [(&str, &[Status]); 18] = [
+pub const VERBS: [(&str, &[Status]); 20] = [
     (
         "check",
         &[
             ("0", "the bundle would run"),
             ("1", "it would be refused, or can't be read"),
+        ],
+    ),
+    (
+        "checkpoint",
+        &[
+            (
+                "0",
+                "it is written down, and the container removed, unless it was to go on",
+            ),
+            ("1", "it failed, one line says why, and the container runs on"),
         ],
     ),
     (
@@ -84,6 +92,14 @@ pub const VERBS: [(&str, &[Status]); 18] = [
     ("list", &[DONE, FAILED]),
     ("pause", &[("0", "every process is frozen"), FAILED]),
     ("ps", &[DONE, FAILED]),
+    (
+        "restore",
+        &[
+            PROGRAMS,
+            ("0", "with --detach: the container runs"),
+            ("1", "it failed, one line says why, and nothing is left"),
+        ],
+    ),
     ("resume", &[DONE, FAILED]),
     (
         "run",
@@ -126,17 +142,6 @@ pub const VERBS: [(&str, &[Status]); 18] = [
     ),
 ];
 
-const HEAD: &str = "\
-# What corten ends with
-
-Made from the table of `crates/manual/src/statuses.rs` by `UPDATE=1 cargo test -p corten-manual`, as are the man pages; tests
-hold both together, and the program against this table. `N` is whatever the container's program has ended with, which may
-be any status that stands here, too: what is corten's own comes with one line, on standard error or in the file of `--log`.
-
-| verb | status | says |
-|---|---|---|
-";
-
 /// The paragraphs of a man page.
 pub fn paragraphs(verb: Option<&str>) -> Vec<String> {
     let shown = |(status, says): &Status| format!("{status}: {says}.");
@@ -158,28 +163,40 @@ fn of(verb: &str) -> &'static [Status] {
         .map_or(&[][..], |(_, statuses)| *statuses)
 }
 
-/// docs/exit-status.md.
-pub fn document() -> String {
-    let mut text = HEAD.to_owned();
-    let every: (&str, &[Status]) = ("*every*", &EVERYWHERE);
-    for (verb, statuses) in [every].into_iter().chain(VERBS) {
-        let name = match verb.starts_with('*') {
-            true => verb.to_owned(),
-            false => format!("`{verb}`"),
-        };
-        for (status, says) in statuses {
-            // Nothing is written to a String in vain.
-            let _ = writeln!(text, "| {name} | {status} | {says} |");
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
     use std::path::Path;
 
     use super::*;
+
+    const HEAD: &str = "\
+# What corten ends with
+
+Made from the table of `crates/manual/src/statuses.rs` by `UPDATE=1 cargo test -p corten-manual`, as are the man pages; tests
+hold both together, and the program against this table. `N` is whatever the container's program has ended with, which may
+be any status that stands here, too: what is corten's own comes with one line, on standard error or in the file of `--log`.
+
+| verb | status | says |
+|---|---|---|
+";
+
+    /// docs/exit-status.md.
+    fn document() -> String {
+        let mut text = HEAD.to_owned();
+        let every: (&str, &[Status]) = ("*every*", &EVERYWHERE);
+        for (verb, statuses) in [every].into_iter().chain(VERBS) {
+            let name = match verb.starts_with('*') {
+                true => verb.to_owned(),
+                false => format!("`{verb}`"),
+            };
+            for (status, says) in statuses {
+                // Nothing is written to a String in vain.
+                let _ = writeln!(text, "| {name} | {status} | {says} |");
+            }
+        }
+        text
+    }
 
     #[test]
     fn every_verb_is_there() {
