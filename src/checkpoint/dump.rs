@@ -157,6 +157,9 @@ fn serve(
     match extent {
         Extent::Whole => criu.end(),
         // It would wait for the dump that these images come before, which is another CRIU's.
-        Extent::Memory => Ok(drop(criu)),
+        Extent::Memory => {
+            drop(criu);
+            Ok(())
+        }
     }
 }
