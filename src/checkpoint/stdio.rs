@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn what_takes_whose_place() {
-        let cases: [(&[&str], &[(&str, i32)]); 4] = [
+        type Case = (&'static [&'static str], &'static [(&'static str, i32)]);
+        let cases: [Case; 4] = [
             (&[], &[]),
             (&["/dev/null", "", "socket:[3]"], &[]),
             (

@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn fields_are_read() {
-        let cases: [(&[u8], Vec<(u64, Value<'_>)>); 7] = [
+        type Case = (&'static [u8], Vec<(u64, Value<'static>)>);
+        let cases: [Case; 7] = [
             (b"", vec![]),
             (b"\x08\x96\x01", vec![(1, Value::Number(150))]),
             (

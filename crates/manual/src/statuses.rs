@@ -40,7 +40,10 @@ pub const VERBS: [(&str, &[Status]); 20] = [
                 "0",
                 "it is written down, and the container removed, unless it was to go on",
             ),
-            ("1", "it failed, one line says why, and the container runs on"),
+            (
+                "1",
+                "it failed, one line says why, and the container runs on",
+            ),
         ],
     ),
     (
