@@ -202,8 +202,8 @@ fn document_cases() -> Vec<Case> {
         (
             "/annotations",
             json!({"run.oci.timens_offset": "7 -1 0"}),
-            "/linux/timeOffsets",
-            "without a time namespace there are no offsets",
+            "",
+            "",
         ),
         (
             "/annotations",

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 
-use corten_integration::{Draft, Trial, probe, trial};
+use corten_integration::{Draft, Driver, Trial, probe, trial};
 use serde_json::{Value, json};
 
 fn with<'t>(t: &'t Trial, name: &str, value: &str) -> Draft<'t> {
@@ -19,7 +19,8 @@ fn with_groups(t: &Trial, verb: &[&str]) -> Value {
         .args(["--groups", "11,12"])
         .arg(&t.runtime.path)
         .arg("--root")
-        .arg(t.state_root());
+        .arg(t.state_root())
+        .args(Driver::current().flags());
     call.args(verb).end().ok().seen("ids")["groups"].clone()
 }
 

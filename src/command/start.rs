@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `start`: lets a created container's init become the user's program, and hears what became of that.
 
-use corten_sys::{fs, signal, socket};
+use corten_sys::{Errno, fs, signal, socket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -34,7 +34,13 @@ pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
     let gate = socket::connect_in(lock.directory(), GATE).context("connect to the start gate")?;
     container.date_start(&lock)?;
     let channel = ParentEnd::over(gate);
-    channel.send(&ToChild::Start)?;
+    channel
+        .send(&ToChild::Start)
+        .map_err(|error| match error.errno() {
+            // Killed since it took the connection.
+            Some(Errno::PIPE) => died(),
+            _ => error,
+        })?;
     await_word(&channel, &container)?;
     hear(&channel)?;
     timings::done("gate");
@@ -75,6 +81,10 @@ pub(super) fn state(record: &Record) -> State<'_> {
     }
 }
 
+fn died() -> Error {
+    Error::new(Kind::System, "init died before it became the program")
+}
+
 /// How long init may say nothing once it was let go on.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -94,7 +104,6 @@ fn await_word(channel: &ParentEnd, container: &Container) -> Result<()> {
 
 /// Waits until init has become the program, or says why it has not.
 fn hear(channel: &ParentEnd) -> Result<()> {
-    let died = || Error::new(Kind::System, "init died before it became the program");
     match channel.receive()?.ok_or_else(died)? {
         ToParent::Executing => {}
         ToParent::Failed { error, .. } => return Err(error),
