@@ -2,7 +2,7 @@
 //! What of a container is outside of it, and not in its images: bind mounts and what hides files, by the names that they
 //! have in the images, and namespaces that were joined.
 //!
-//! Both sides have to say the same names; runc's, so that images of one can be restored by the other.
+//! Both sides have to say the same names: the places inside, as runc has it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
