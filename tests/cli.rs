@@ -683,6 +683,7 @@ fn verbs_end_with_the_statuses_of_the_table() {
     let mut shown = Vec::new();
     for (line, status) in [
         ("check /nowhere", 1),
+        ("checkpoint dead", 1),
         ("create --bundle /nowhere a", 1),
         ("delete x", 1),
         ("delete none", 1),
@@ -699,6 +700,7 @@ fn verbs_end_with_the_statuses_of_the_table() {
         ("list --format x", 1),
         ("pause dead", 1),
         ("ps none", 1),
+        ("restore --bundle /nowhere a", 1),
         ("resume dead", 1),
         ("run --bundle /nowhere a", 1),
         ("seccomp compile /nowhere", 1),
