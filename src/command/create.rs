@@ -133,10 +133,11 @@ fn try_make(
     console: &mut Option<OwnedFd>,
     log: &Log,
 ) -> Result<Made> {
+    // In this order: the last is dropped first, and the record that names the groups goes after them.
     let Reserved {
-        cgroup,
-        rdt,
         reservation,
+        rdt,
+        cgroup,
         plan,
     } = reserve(store, args, bundle, entry, log)?;
     let gate = gate(&reservation, until)?;

@@ -84,10 +84,11 @@ fn make(store: &Store, args: RestoreArgs, log: &Log) -> Result<Restored> {
         let text = "network devices of the host can't be given to a restored container";
         return Err(Error::unsupported("/linux/netDevices", text));
     }
+    // In this order: the last is dropped first, and the record that names the groups goes after them.
     let Reserved {
-        cgroup,
-        rdt,
         reservation,
+        rdt,
+        cgroup,
         plan,
     } = reserved;
     let root = reservation.directory().join(ROOT);
