@@ -24,16 +24,16 @@ pub fn names() -> Result<Vec<String>> {
         .into_iter()
         .map(|fd| {
             // A caller may have closed its own.
-            let Ok(status) = fs::stat(fd) else {
+            let Ok(opened) = fs::opened(fd) else {
                 return Ok(String::new());
             };
-            let inode = status.st_ino;
-            let is_slave = SLAVES.contains(&fs::major(status.st_rdev));
-            Ok(match FileType::from_raw_mode(status.st_mode) {
+            let inode = opened.inode;
+            let is_slave = SLAVES.contains(&opened.major);
+            Ok(match opened.kind {
                 FileType::Fifo if fs::filesystem(fd)? == PIPEFS_MAGIC => format!("pipe:[{inode}]"),
                 FileType::CharacterDevice if is_slave => String::new(),
                 FileType::CharacterDevice | FileType::Fifo | FileType::RegularFile => {
-                    format!("file[{:x}:{inode:x}]", fs::mount_id(fd)?)
+                    format!("file[{:x}:{inode:x}]", opened.mount)
                 }
                 _ => String::new(),
             })

@@ -111,8 +111,9 @@ fn set_ids(wanted: &Process) -> Result<()> {
     Ok(())
 }
 
-/// The caller's groups go, unless an annotation keeps them. Where a user namespace was mapped without privileges the kernel forbids setgroups
-/// (user_namespaces(7)): then they are already as they can be, and only asking for others is an error.
+/// The caller's groups go, unless an annotation keeps them. Where a user namespace was mapped without privileges the
+/// kernel forbids setgroups (user_namespaces(7)): then they are already as they can be, and only asking for others is an
+/// error.
 fn set_groups(wanted: &Process) -> Result<()> {
     if wanted.groups_from == Groups::Caller {
         return Ok(());

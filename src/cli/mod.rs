@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: as typed, as meant, and what is printed.
 //!
-//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `update` and `images` their own flags,
-//! `report` prints. Runs first and last in the runtime's own process, with the caller's privileges. Called by `main`; the
+//! `dashes` makes Go's ways of writing flags one way, `typed` declares them, `meant` checks them, `update` and `images`
+//! their own flags, `report` prints. Runs first and last in the runtime's own process, with the caller's privileges. Called by `main`; the
 //! verbs in `command` know the types of `meant` and the log.
 
 mod dashes;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, ResolveFlags};
+use rustix::fs::{AtFlags, ResolveFlags, StatxFlags};
 pub use rustix::fs::{CWD, Dev, FileType, Mode, OFlags, Stat, major, makedev, minor};
 
 use crate::error::{Call, Errno, Error, Result};
@@ -121,12 +121,30 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<Stat> {
     rustix::fs::fstat(fd).call("fstat", String::new)
 }
 
-/// The number of the mount that `fd` was opened on, as fdinfo has it (statx(2), STATX_MNT_ID, Linux 5.8).
-pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
-    let mask = rustix::fs::StatxFlags::MNT_ID;
+/// What a descriptor is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The kind of file.
+    pub kind: FileType,
+    /// Its number in its file system.
+    pub inode: u64,
+    /// The major number of a device.
+    pub major: u32,
+    /// The number of the mount that it was opened on, as fdinfo has it.
+    pub mount: u64,
+}
+
+/// All of that in one call (statx(2), STATX_MNT_ID, Linux 5.8).
+pub fn opened(fd: BorrowedFd<'_>) -> Result<Opened> {
+    let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
     let status =
         rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask).call("statx", String::new)?;
-    Ok(status.stx_mnt_id)
+    Ok(Opened {
+        kind: FileType::from_raw_mode(status.stx_mode.into()),
+        inode: status.stx_ino,
+        major: status.stx_rdev_major,
+        mount: status.stx_mnt_id,
+    })
 }
 
 /// The status of `name` in `dir`; a link is not followed.

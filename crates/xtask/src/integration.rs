@@ -22,13 +22,13 @@ pub struct Options {
     #[arg(long)]
     serial: bool,
     /// Which Debian's callers, over which cgroups
-    #[arg(long, default_value = "host")]
+    #[arg(long)]
     view: Option<View>,
     /// Only actions of the caller whose name contains this
     #[arg(long)]
     only: Option<String>,
     /// Write the caller's table into docs/callers.md
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     write: bool,
     /// The caller's world is made: work in it
     #[arg(long, hide = true)]
@@ -40,6 +40,11 @@ pub fn run(options: &Options) -> Result<()> {
     let filter = options.filter.as_deref().unwrap_or_default();
     if let Ok(caller) = Caller::from_str(filter, false) {
         return call(caller, options);
+    }
+    if options.view.is_some() || options.only.is_some() || options.write {
+        return Err(Failure::new(
+            "--view, --only and --write go with a caller: buildah, containerd, docker or podman",
+        ));
     }
     workspace::require_root("integration")?;
     packages::ensure(packages::INTEGRATION)?;
@@ -74,6 +79,11 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// A caller's own work.
 fn call(caller: Caller, options: &Options) -> Result<()> {
+    if options.serial {
+        return Err(Failure::new(
+            "--serial is for the suite: a caller does one thing at a time",
+        ));
+    }
     let only = options.only.as_deref();
     let view = options.view.unwrap_or(View::Host);
     match (&options.inside, &options.runtime) {

@@ -69,10 +69,17 @@ impl Caller {
     /// The Debian packages that it is, beside runc.
     fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Buildah => &["buildah"],
+            Self::Buildah => &["buildah", "netavark"],
             Self::Containerd => &["containerd", "criu"],
             Self::Docker => &["containerd", "docker.io", "iptables"],
-            Self::Podman => &["catatonit", "conmon", "criu", "iptables", "podman"],
+            Self::Podman => &[
+                "catatonit",
+                "conmon",
+                "criu",
+                "iptables",
+                "netavark",
+                "podman",
+            ],
         }
     }
 }
@@ -107,20 +114,24 @@ pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Resul
         View::Host => runtime::located("runc").ok_or_else(|| Failure::new("no runc here"))?,
         View::Sid => PathBuf::from("/usr/bin/runc"),
     };
-    let mut columns = Vec::new();
-    for (name, path) in [("corten", corten), ("runc", runc)] {
+    let verdicts = |name, path: &Path| {
         let world = World {
             caller,
             view,
             name,
-            path: &path,
+            path,
             work: work.path(),
             tree: tree.as_deref(),
             only,
         };
-        columns.push(world.verdicts()?);
-    }
+        world.verdicts()
+    };
+    let columns = [verdicts("corten", &corten)?, verdicts("runc", &runc)?];
     let rows = table::rows(&script, view.name(), &columns);
+    if rows.is_empty() {
+        let only = only.unwrap_or_default();
+        return Err(Failure::new(format!("no action has {only:?} in its name")));
+    }
     for row in &rows {
         report::line(row.shown());
     }

@@ -40,11 +40,8 @@ pub fn verdicts(text: &str) -> Result<Vec<Verdict>> {
         .collect()
 }
 
-/// Both columns side by side; an action that was not tried under both has no row.
-pub fn rows(script: &Script, view: &str, columns: &[Vec<Verdict>]) -> Vec<Row> {
-    let [corten, runc] = columns else {
-        return Vec::new();
-    };
+/// corten's column and runc's side by side; an action that was left out has no row.
+pub fn rows(script: &Script, view: &str, [corten, runc]: &[Vec<Verdict>; 2]) -> Vec<Row> {
     let row = |action: &Action| {
         let cell = |runtime: &str, column: &[Verdict]| {
             let verdict = column
