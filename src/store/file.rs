@@ -28,6 +28,10 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         match file.read(&mut bytes[filled..]) {
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            // Of a cgroup that was removed since the file was opened.
+            Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {
+                return Ok(None);
+            }
             Err(error) => return Err(failed("read", path, &error)),
         }
         if filled < bytes.len() {

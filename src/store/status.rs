@@ -56,8 +56,13 @@ pub(super) fn of(container: &Container) -> Result<Status> {
     if !init.is_alive()? {
         return Ok(Status::Stopped);
     }
-    if !record.cgroup.is_none() && is_frozen(&record.cgroup.unified.path())? {
-        return Ok(Status::Paused);
+    if !record.cgroup.is_none() {
+        match is_frozen(&record.cgroup.unified.path())? {
+            Some(true) => return Ok(Status::Paused),
+            // It goes after init.
+            None if !init.is_alive()? => return Ok(Status::Stopped),
+            Some(false) | None => {}
+        }
     }
     if gate_is_open_for_start(container.directory())? {
         return Ok(Status::Created);
@@ -65,10 +70,11 @@ pub(super) fn of(container: &Container) -> Result<Status> {
     Ok(Status::Running)
 }
 
-/// What `pause` sets, not what `cgroup.events` reports: a pause that was killed half-way must be seen and undone.
-fn is_frozen(cgroup: &Path) -> Result<bool> {
+/// What `pause` sets, not what `cgroup.events` reports: a pause that was killed half-way must be seen and undone. `None`
+/// where the cgroup is gone.
+fn is_frozen(cgroup: &Path) -> Result<Option<bool>> {
     let frozen = file::read(&cgroup.join("cgroup.freeze"))?;
-    Ok(frozen.is_some_and(|text| text.starts_with(b"1")))
+    Ok(frozen.map(|text| text.starts_with(b"1")))
 }
 
 /// Whether init still listens at the gate. It is asked with a connection of the wrong type, which the kernel refuses
