@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use corten_sys::fs::Procfs;
+use rustbus::Unmarshal;
 use rustbus::message_builder::{MarshalledMessage, MessageBuilder};
 use rustbus::wire::unmarshal::traits::Variant;
 
@@ -94,7 +95,7 @@ pub fn root(manager: &Manager) -> Result<PathBuf> {
 fn users_root(manager: &Manager) -> Result<PathBuf> {
     let mut bus = connect(manager)?;
     let answer = ask(&mut bus, &get(PATH, MANAGER, "ControlGroup")?)??;
-    Ok(text(&answer)?.into())
+    Ok(value::<String>(&answer)?.into())
 }
 
 /// The call for a property of `object`.
@@ -111,8 +112,11 @@ fn get(object: &str, interface: &str, property: &str) -> Result<MarshalledMessag
     Ok(call)
 }
 
-/// The text that the answer to that has.
-fn text(answer: &MarshalledMessage) -> Result<String> {
+/// What the answer to that has.
+fn value<T>(answer: &MarshalledMessage) -> Result<T>
+where
+    T: for<'buf, 'fds> Unmarshal<'buf, 'fds>,
+{
     let value: Variant<'_, '_> = answer.body.parser().get().map_err(bus::unread)?;
     value.get().map_err(bus::unread)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::bus::{self, Bus};
-use super::{MANAGER, NAME, NO_SUCH_UNIT, PATH, PATIENCE, ask, get, manager_call, text};
+use super::{MANAGER, NAME, NO_SUCH_UNIT, PATH, PATIENCE, ask, get, manager_call, value};
 use crate::cgroup::{Cgroup, Paths};
 use crate::error::{Error, Kind, Result};
 
@@ -32,16 +32,22 @@ pub(super) fn is_described(bus: &mut Bus, unit: &str) -> Result<bool> {
     Ok(!text_of(bus, unit, "FragmentPath")?.is_empty())
 }
 
+/// Whether systemd stops `unit` when no other needs it.
+pub(super) fn ends_unneeded(bus: &mut Bus, unit: &str) -> Result<bool> {
+    let object = load(bus, unit)?;
+    value(&ask(bus, &get(&object, UNIT, "StopWhenUnneeded")?)??)
+}
+
 /// A property of `unit` that is text.
 pub(super) fn text_of(bus: &mut Bus, unit: &str, property: &str) -> Result<String> {
     let object = load(bus, unit)?;
-    text(&ask(bus, &get(&object, UNIT, property)?)??)
+    value(&ask(bus, &get(&object, UNIT, property)?)??)
 }
 
 /// Where the scope `unit` is, from the mount on; empty where it has no cgroup.
 pub(super) fn cgroup(bus: &mut Bus, unit: &str) -> Result<PathBuf> {
     let object = load(bus, unit)?;
-    Ok(text(&ask(bus, &get(&object, SCOPE, "ControlGroup")?)??)?.into())
+    Ok(value::<String>(&ask(bus, &get(&object, SCOPE, "ControlGroup")?)??)?.into())
 }
 
 /// The object of `unit`, of which there need not be anything.
@@ -176,6 +182,6 @@ impl<'a> Namesake<'a> {
 
     fn property(&mut self, interface: &str, name: &str) -> Result<String> {
         let call = get(&self.object, interface, name)?;
-        text(&ask(self.bus, &call)??)
+        value(&ask(self.bus, &call)??)
     }
 }

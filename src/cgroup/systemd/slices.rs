@@ -18,7 +18,7 @@ use crate::plan::scope::Scope;
 /// How long a slice that nobody needs may stay before systemd is told, and after that.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The extended attribute of a slice's cgroup that was made for a scope of corten's.
+/// The extended attribute of a slice's cgroup that ends with the last scope in it.
 const MARK: &str = "user.corten.slice";
 
 /// The slices that may come and go, each with its cgroup, from the scope's own to the outermost.
@@ -28,34 +28,67 @@ fn slices(paths: &Paths, scope: &Scope) -> Vec<(String, PathBuf)> {
     scope.passing_slices().into_iter().zip(dirs).collect()
 }
 
-/// Those that are not there yet.
+/// What a scope needs of its slices.
+#[derive(Default)]
+pub(super) struct Needed {
+    /// Not there yet: to be made with the scope.
+    pub(super) missing: Vec<String>,
+    /// There, and made to end when nobody is in them. One that does so meanwhile comes again with a cgroup that lacks our
+    /// mark.
+    ending: Vec<String>,
+}
+
+/// Looks which of the scope's slices are there.
 ///
 /// A slice that nobody is in may be about to end, and one that has would be made again by systemd, without a word of when
 /// it ends. So those are pinned: from then on they are there, or known to be missing.
-pub(super) fn missing(bus: &mut Bus, paths: &Paths, scope: &Scope) -> Result<Vec<String>> {
-    let mut missing = Vec::new();
+pub(super) fn needed(bus: &mut Bus, paths: &Paths, scope: &Scope) -> Result<Needed> {
+    let mut needed = Needed::default();
     for (slice, dir) in slices(paths, scope) {
         match populated(&dir)? {
             // Then those that it is in are there, too.
             Some(true) => break,
-            Some(false) if pin(bus, &slice)? => {}
-            _ => missing.push(slice),
+            Some(false) => {
+                // Read before it is pinned: after that it may be another cgroup.
+                let is_marked = is_marked(&dir)?;
+                if !pin(bus, &slice)? {
+                    needed.missing.push(slice);
+                } else if is_marked {
+                    needed.ending.push(slice);
+                }
+            }
+            None => needed.missing.push(slice),
         }
     }
-    Ok(missing)
+    Ok(needed)
 }
 
-/// Takes those out of `slices` that can't be made: they are known, or described by a file, without a cgroup. Whether there
-/// was one.
-pub(super) fn pass_over(bus: &mut Bus, slices: &mut Vec<String>) -> Result<bool> {
-    let wanted = slices.len();
-    for slice in std::mem::take(slices) {
-        pin(bus, &slice)?;
-        if !namesake::is_described(bus, &slice)? {
-            slices.push(slice);
+impl Needed {
+    /// Takes those out of the missing ones that can't be made: they are known, or described by a file, without a cgroup.
+    /// Whether there was one.
+    pub(super) fn pass_over(&mut self, bus: &mut Bus) -> Result<bool> {
+        let wanted = self.missing.len();
+        for slice in std::mem::take(&mut self.missing) {
+            pin(bus, &slice)?;
+            if !namesake::is_described(bus, &slice)? {
+                self.missing.push(slice);
+            } else if namesake::ends_unneeded(bus, &slice)? {
+                self.ending.push(slice);
+            }
         }
+        Ok(self.missing.len() < wanted)
     }
-    Ok(slices.len() < wanted)
+
+    /// Marks those that end with their last scope, for [`await_end`]; the scope is in them.
+    pub(super) fn mark(&self, paths: &Paths, scope: &Scope) -> Result<()> {
+        for (slice, dir) in slices(paths, scope) {
+            if self.missing.contains(&slice) || self.ending.contains(&slice) {
+                let dir = open_dir(fs::CWD, &dir).context("open a slice's cgroup")?;
+                cgroup_fs::set_mark(dir.as_fd(), MARK, b"").context("mark a slice's cgroup")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether processes are in the slice whose cgroup is at `dir`; nothing where there is none.
@@ -63,6 +96,15 @@ fn populated(dir: &Path) -> Result<Option<bool>> {
     match read_at(fs::CWD, &dir.join("cgroup.events")) {
         Ok(events) => Ok(Some(events.lines().any(|line| line == "populated 1"))),
         Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the slice whose cgroup is at `dir` was marked; not where there is none.
+fn is_marked(dir: &Path) -> Result<bool> {
+    match open_dir(fs::CWD, dir) {
+        Ok(dir) => Ok(has_mark(dir.as_fd(), false)?),
+        Err(error) if is_gone(&error) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -76,15 +118,6 @@ fn pin(bus: &mut Bus, unit: &str) -> Result<bool> {
         Err(refusal) if refusal.name == NO_SUCH_UNIT => Ok(false),
         Err(refusal) => Err(refusal.into()),
     }
-}
-
-/// Marks those of `made`, for [`await_end`].
-pub(super) fn mark(paths: &Paths, scope: &Scope, made: &[String]) -> Result<()> {
-    for (_, dir) in (slices(paths, scope).iter()).filter(|(slice, _)| made.contains(slice)) {
-        let dir = open_dir(fs::CWD, dir).context("open a slice's cgroup")?;
-        cgroup_fs::set_mark(dir.as_fd(), MARK, b"").context("mark a slice's cgroup")?;
-    }
-    Ok(())
 }
 
 /// Waits until systemd has ended the slices that it made for corten, if the scope was the last in them, and helps where it
@@ -105,7 +138,7 @@ fn end(slice: &str, dir: &Path, scope: &Scope, deadline: Instant) -> Result<bool
         Ok(found) => found,
         Err(error) => return Ok(is_gone(&error)),
     };
-    if !is_ours(found.as_fd())? || has_others(found.as_fd())? {
+    if !has_mark(found.as_fd(), true)? || has_others(found.as_fd())? {
         return Ok(false);
     }
     let soon = || deadline.min(Instant::now() + PATIENCE);
@@ -136,15 +169,12 @@ fn end(slice: &str, dir: &Path, scope: &Scope, deadline: Instant) -> Result<bool
     Ok(true)
 }
 
-fn is_ours(dir: BorrowedFd<'_>) -> corten_sys::Result<bool> {
-    let is_ours = cgroup_fs::has_mark(dir, MARK, b"");
-    is_ours.or_else(|error| {
-        if is_gone(&error) {
-            Ok(true)
-        } else {
-            Err(error)
-        }
-    })
+/// Whether it is marked; one that is gone is `gone`.
+fn has_mark(dir: BorrowedFd<'_>, gone: bool) -> corten_sys::Result<bool> {
+    match cgroup_fs::has_mark(dir, MARK, b"") {
+        Err(error) if is_gone(&error) => Ok(gone),
+        answer => answer,
+    }
 }
 
 fn has_others(dir: BorrowedFd<'_>) -> corten_sys::Result<bool> {

@@ -62,23 +62,23 @@ pub(in crate::cgroup) fn start(
             asked.namesake().await_end()?;
             Cgroup::open(paths)?.map_or(Ok(()), |cgroup| refuse_used(&cgroup))?;
         }
-        let mut missing = slices::missing(&mut asked.bus, paths, scope)?;
+        let mut needed = slices::needed(&mut asked.bus, paths, scope)?;
         loop {
-            let Err(refusal) = asked.start(&missing)? else {
-                return slices::mark(paths, scope, &missing);
+            let Err(refusal) = asked.start(&needed.missing)? else {
+                return needed.mark(paths, scope);
             };
             match refusal.name.as_str() {
                 // systemd executes itself anew: an upgrade does that. The request may have been among its last.
                 NO_REPLY => {
                     await_systemd(&mut asked.bus)?;
                     if is_in(paths, pid)? {
-                        return slices::mark(paths, scope, &missing);
+                        return needed.mark(paths, scope);
                     }
                 }
-                UNIT_EXISTS if slices::pass_over(&mut asked.bus, &mut missing)? => {}
+                UNIT_EXISTS if needed.pass_over(&mut asked.bus)? => {}
                 UNIT_EXISTS => {
                     asked.namesake().await_end()?;
-                    missing = slices::missing(&mut asked.bus, paths, scope)?;
+                    needed = slices::needed(&mut asked.bus, paths, scope)?;
                 }
                 _ => return Err(refusal.into()),
             }
