@@ -131,9 +131,15 @@ fn words(options: &Run) -> Vec<String> {
     ]);
     // What a person sets for the suite here is meant for it there.
     words.extend(
-        ["CORTEN_KEEP", "CORTEN_RACES", "CORTEN_TRACE"]
-            .into_iter()
-            .filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?))),
+        [
+            "CORTEN_KEEP",
+            "CORTEN_MODEL",
+            "CORTEN_RACES",
+            "CORTEN_SEED",
+            "CORTEN_TRACE",
+        ]
+        .into_iter()
+        .filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?))),
     );
     words.push(format!("{PLACE}/features"));
     if options.serial {
