@@ -8,12 +8,12 @@ use clap::ValueEnum;
 
 use crate::callers::{self, Caller, View};
 use crate::failure::{Failure, Result};
-use crate::{build, command, packages, report, runtime, workspace};
+use crate::{build, command, packages, report, runtime, validation, workspace};
 
 /// What is run, and under what.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only tests whose name contains this; or a caller: buildah, containerd, docker or podman
+    /// Only tests whose name contains this; or a caller: buildah, containerd, docker or podman; or runtime-tools
     filter: Option<String>,
     /// The runtime under test, a path or a program's name; corten's release build unless given
     #[arg(long, value_name = "PATH")]
@@ -24,7 +24,7 @@ pub struct Options {
     /// Which Debian's callers, over which cgroups
     #[arg(long)]
     view: Option<View>,
-    /// Only actions of the caller whose name contains this
+    /// Only actions of the caller, or programs of runtime-tools, whose name contains this
     #[arg(long)]
     only: Option<String>,
     /// Write the caller's table into docs/callers.md
@@ -41,9 +41,13 @@ pub fn run(options: &Options) -> Result<()> {
     if let Ok(caller) = Caller::from_str(filter, false) {
         return call(caller, options);
     }
+    let view = options.view.unwrap_or(View::Host);
+    if filter == validation::NAME {
+        return validation::run(view, options.only.as_deref(), options.write);
+    }
     if options.view.is_some() || options.only.is_some() || options.write {
         return Err(Failure::new(
-            "--view, --only and --write go with a caller: buildah, containerd, docker or podman",
+            "--view, --only and --write go with a caller: buildah, containerd, docker, podman or runtime-tools",
         ));
     }
     workspace::require_root("integration")?;

@@ -25,6 +25,7 @@ mod syscalls;
 mod test;
 mod tracer;
 mod view;
+mod validation;
 mod vm;
 mod wait;
 mod workspace;

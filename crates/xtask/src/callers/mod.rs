@@ -9,7 +9,7 @@
 
 mod inside;
 mod script;
-mod table;
+pub mod table;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -47,7 +47,8 @@ pub enum View {
 }
 
 impl View {
-    fn name(self) -> &'static str {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::Sid => "sid",
@@ -136,7 +137,8 @@ pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Resul
         report::line(row.shown());
     }
     if write {
-        table::write(caller.name(), view.name(), &rows)?;
+        let name = format!("{} {}", caller.name(), view.name());
+        table::write(&name, &table::whole(&rows))?;
     }
     let wrong = rows.iter().filter(|row| row.is_wrong()).count();
     if wrong == 0 {

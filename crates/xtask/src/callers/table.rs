@@ -95,13 +95,17 @@ impl Row {
     }
 }
 
+/// The rows with their heading.
+pub fn whole(rows: &[Row]) -> String {
+    let table: String = rows.iter().map(|row| row.shown() + "\n").collect();
+    format!("| action | corten | runc |\n|---|---|---|\n{table}")
+}
+
 /// Puts the table into docs/callers.md, between the two comments that bear its name.
-pub fn write(caller: &str, view: &str, rows: &[Row]) -> Result<()> {
+pub fn write(name: &str, table: &str) -> Result<()> {
     let path = workspace::root().join("docs/callers.md");
     let text = fs::read_to_string(&path).context(|| format!("read {}", path.display()))?;
-    let table: String = rows.iter().map(|row| row.shown() + "\n").collect();
-    let table = format!("| action | corten | runc |\n|---|---|---|\n{table}");
-    let new = replaced(&text, &format!("{caller} {view}"), &table)
+    let new = replaced(&text, name, table)
         .context(|| format!("write {}", path.display()))?;
     fs::write(&path, new).context(|| format!("write {}", path.display()))
 }
