@@ -211,7 +211,7 @@ run --rm busy no-such-program >said 2>&1 || grep 'executable file.*not found in 
 run --rm busy /no/such/path >said 2>&1 || grep -i 'no such file or directory' said
 
 == nothing is left
-#~ runc: leaves cgroups of v1
+#~ runc@host: leaves cgroups of v1
 podman rm --all --force --time 0
 test -z "$(podman ps --all --quiet)"
 ! pgrep -x conmon
