@@ -105,8 +105,7 @@ pub fn whole(rows: &[Row]) -> String {
 pub fn write(name: &str, table: &str) -> Result<()> {
     let path = workspace::root().join("docs/callers.md");
     let text = fs::read_to_string(&path).context(|| format!("read {}", path.display()))?;
-    let new = replaced(&text, name, table)
-        .context(|| format!("write {}", path.display()))?;
+    let new = replaced(&text, name, table).context(|| format!("write {}", path.display()))?;
     fs::write(&path, new).context(|| format!("write {}", path.display()))
 }
 

@@ -97,7 +97,10 @@ mod tests {
         for (line, wanted) in [
             ("ok 1 - it runs", Some((Outcome::Passed, "it runs"))),
             ("not ok 2 - it ends", Some((Outcome::Failed, "it ends"))),
-            ("ok 3 # SKIP no cgroup", Some((Outcome::Skipped, "no cgroup"))),
+            (
+                "ok 3 # SKIP no cgroup",
+                Some((Outcome::Skipped, "no cgroup")),
+            ),
             ("not ok 4 - # TODO later", Some((Outcome::Skipped, "later"))),
             ("ok 5", Some((Outcome::Passed, ""))),
             ("1..5", None),
