@@ -151,7 +151,9 @@ fn a_receiver_has_a_pidfd_of_init() {
             .probe("pause")
             .done();
         c.create().ok();
-        let (connection, _) = socket.accept().unwrap();
+        // It has been called by now, or it never is.
+        socket.set_nonblocking(true).unwrap();
+        let (connection, _) = socket.accept().expect("a call of create's");
         let received = corten_sys::socket::receive(std::os::fd::AsFd::as_fd(&connection), 64);
         let pidfd = received.unwrap().fd.expect("a descriptor");
         let info = std::os::fd::AsRawFd::as_raw_fd(&pidfd);
