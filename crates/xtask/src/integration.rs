@@ -43,6 +43,11 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let view = options.view.unwrap_or(View::Host);
     if filter == validation::NAME {
+        if options.runtime.is_some() || options.serial {
+            return Err(Failure::new(
+                "runtime-tools has its own runtimes, one after the other: neither --runtime nor --serial",
+            ));
+        }
         return validation::run(view, options.only.as_deref(), options.write);
     }
     if options.view.is_some() || options.only.is_some() || options.write {

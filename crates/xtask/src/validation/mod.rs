@@ -3,7 +3,7 @@
 //!
 //! They are built from Debian's source (`integration/validation/build`) and run in worlds like those of callers. What runc
 //! or crun passes has to pass with corten, or have its reason in `integration/validation/differences`; a reason must not
-//! outlive its difference. What fails with all three says more about the programs than about any of them: they are older
+//! outlive its difference. What fails with all of them says more about the programs than about a runtime: they are older
 //! than much of what they look at.
 
 mod differences;
