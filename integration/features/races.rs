@@ -2,8 +2,10 @@
 //! Races: an attacker inside while the runtime works. `CORTEN_RACES` sets how often each is run (40).
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use corten_integration::{Container, Draft, Trial, plant, trial};
+use corten_integration::{Container, Draft, Driver, Trial, plant, trial};
 
 fn rounds() -> u32 {
     std::env::var("CORTEN_RACES")
@@ -13,7 +15,7 @@ fn rounds() -> u32 {
 }
 
 /// A volume in which an attacker swaps a directory with a link to the sentinel as fast as it can.
-fn attacker<'t>(t: &'t Trial) -> (Container<'t>, std::path::PathBuf) {
+fn attacker<'t>(t: &'t Trial) -> (Container<'t>, PathBuf) {
     let volume = t.directory("volume");
     fs::create_dir(volume.join("a")).unwrap();
     std::os::unix::fs::symlink(&t.sentinel.path, volume.join("b")).unwrap();
@@ -160,5 +162,46 @@ fn cve_2019_5736_the_entry_point_is_the_runtime() {
                 "the runtime's binary has changed"
             );
         }
+    });
+}
+
+/// The binary under a mount that nobody can write through, or a sealed copy of it (memfd_create(2)).
+fn is_out_of_reach(link: &Path) -> bool {
+    let file = fs::File::open(link).unwrap_or_else(|e| panic!("open {}: {e}", link.display()));
+    let flags = rustix::fs::fstatvfs(&file).unwrap().f_flag;
+    flags.contains(rustix::fs::StatVfsMountFlags::RDONLY)
+        || rustix::fs::fcntl_get_seals(&file)
+            .is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE))
+}
+
+#[test]
+fn cve_2019_5736_no_memory_of_init_leads_to_the_binary() {
+    trial(|t| {
+        // A copy of the caller's: that root alone may write it protects it from nobody.
+        let binary = t.dir.join("runtime");
+        plant(&t.runtime.path, &binary);
+        t.give(&binary);
+        let c = t.container().probe("pause").done();
+        let create = t.users_program(&binary).arg("--root").arg(t.state_root());
+        let create = create.args(Driver::current().flags());
+        let create = create.arg("create").arg("--bundle").arg(&c.bundle);
+        create.arg(&c.id).end().ok();
+        let process = PathBuf::from(format!("/proc/{}", c.pid()));
+        let executed = process.join("exe");
+        assert!(is_out_of_reach(&executed), "what init executes");
+        let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+        let own = identity(&executed).unwrap();
+        let mut parts = 0;
+        for part in fs::read_dir(process.join("map_files")).unwrap() {
+            let part = part.unwrap().path();
+            // What init has in memory of others may be gone from where it was.
+            if identity(&part).is_ok_and(|found| found == own) {
+                assert!(is_out_of_reach(&part), "{}", part.display());
+                parts += 1;
+            }
+        }
+        assert!(parts > 0, "init is in its own memory");
+        c.start().ok();
+        c.end();
     });
 }

@@ -2,12 +2,13 @@
 //! The runtime's own binary, out of the container's reach (CVE-2019-5736).
 //!
 //! Until execve the container's init executes this binary, and /proc/PID/exe of it leads a privileged process inside the
-//! container to the file. So every verb that clones first executes itself again from where nobody can write: a detached
-//! read-only copy of the file's mount, whose descriptor is closed by that very execve, so that nothing is left through
-//! which the read-only flag could be cleared; or, without the right to copy mounts, a sealed copy in memory. A user has no
-//! need of either where the file is root's: no container of theirs has an id that may write it.
+//! container to the file. So every verb that clones first sees to it that it executes what nobody can write: the file under a
+//! detached read-only copy of its mount, put in the place of the other while the program runs, or by executing itself again
+//! from there. No descriptor of that mount outlives this, so that nothing is left through which the read-only flag could be
+//! cleared. Without the right to copy mounts it is a sealed copy in memory. A user has no need of either where the file is
+//! root's: no container of theirs has an id that may write it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corten_sys::fs::{self, Mode, OFlags};
@@ -19,7 +20,7 @@ use crate::timings;
 
 const SELF: &str = "/proc/self/exe";
 
-/// Returns once this process executes a file that nobody can write; executes itself again where it does not yet.
+/// Returns once this process executes a file that nobody can write; executes itself again where that takes it.
 pub fn ensure() -> Result<()> {
     let own = fs::open(fs::CWD, Path::new(SELF), OFlags::RDONLY, Mode::empty())
         .context("open the runtime's own binary")?;
@@ -27,6 +28,7 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     let sealed = match readonly_copy() {
+        Ok(copy) if exchange(own.as_fd(), copy.as_fd()).is_ok() => return Ok(()),
         Ok(copy) => copy,
         Err(_) => fs::sealed_copy(own.as_fd(), "corten")
             .context("copy the runtime's own binary")
@@ -55,6 +57,13 @@ fn is_roots(file: BorrowedFd<'_>) -> Result<bool> {
     let status = fs::stat(file)?;
     let is_closed = status.st_uid == 0 && status.st_mode & OTHERS_WRITE == 0;
     Ok(is_closed && process::capabilities()? == (0, 0))
+}
+
+/// Makes the `copy` what this process executes, without starting it again: a second start is what `exec` took longest for.
+fn exchange(own: BorrowedFd<'_>, copy: BorrowedFd<'_>) -> corten_sys::Result<()> {
+    let link = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let file = fs::open(fs::CWD, Path::new(&link), OFlags::RDONLY, Mode::empty())?;
+    process::exchange_executable(own, file.as_fd())
 }
 
 fn readonly_copy() -> corten_sys::Result<OwnedFd> {

@@ -27,6 +27,7 @@ pub fn run() -> Result<()> {
 /// Builds all programs of the workspace and puts them into target/dist.
 pub fn binaries() -> Result<Vec<PathBuf>> {
     let mut build = workspace::cargo();
+    build.args(without_home());
     build.args([
         "build",
         "--release",
@@ -51,6 +52,25 @@ pub fn binaries() -> Result<Vec<PathBuf>> {
     }
     placed.sort();
     Ok(placed)
+}
+
+/// Has cargo leave the place of the crates' sources out of what the programs say of themselves: built in another home they
+/// are the same, and two kilobytes smaller.
+fn without_home() -> Vec<String> {
+    let home = std::env::home_dir().map(|home| home.join(".cargo"));
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let sources = cargo.map(|cargo| cargo.join("registry/src"));
+    // None, where the sources are somewhere else.
+    let registries = sources.and_then(|sources| fs::read_dir(sources).ok());
+    let registries = registries.into_iter().flatten().flatten();
+    let mut paths: Vec<_> = registries.map(|found| found.path()).collect();
+    paths.sort();
+    let flags = paths.iter().flat_map(|path| {
+        let key = "target.'cfg(target_env=\"gnu\")'.rustflags";
+        let flag = format!("--remap-path-prefix={}/=", path.display());
+        ["--config".to_owned(), format!("{key}=[{flag:?}]")]
+    });
+    flags.collect()
 }
 
 /// Has cargo build, and says what programs came out.

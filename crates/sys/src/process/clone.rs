@@ -137,7 +137,7 @@ fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child_of: ChildOf) -> 
 
 /// Refuses a process of several threads. Looked at once: no thread is ever started afterwards, and a clone, which may be
 /// in a container without a /proc of ours, knows what its parent saw.
-fn expect_one_thread() -> Result<()> {
+pub(super) fn expect_one_thread() -> Result<()> {
     static SEEN: AtomicBool = AtomicBool::new(false);
     if !SEEN.load(Ordering::Relaxed) {
         if threads()? != 1 {

@@ -4,15 +4,19 @@
 mod clone;
 mod credentials;
 mod descriptors;
+mod executable;
 mod program;
 mod scheduling;
 mod wait;
+
+use clone::expect_one_thread;
 
 use crate::error::{Call, Result};
 
 pub use clone::*;
 pub use credentials::*;
 pub use descriptors::*;
+pub use executable::*;
 pub use program::*;
 pub use scheduling::*;
 pub use wait::*;
