@@ -15,6 +15,8 @@ clean() {
 	done >/dev/null 2>&1
 }
 trap clean EXIT
+# In the middle of an action `!` alone lets a failure pass.
+not() { ! "$@"; }
 eventually() { for _ in $(seq 100); do ! "$@" || return 0; sleep 0.1; done; false; }
 ends_with() { wanted=$1; shift; status=0; "$@" || status=$?; test $status = "$wanted"; }
 is() { task ls | grep -E "^$1 .* $2"; }
@@ -86,7 +88,7 @@ test "$(task exec --exec-id e1 c echo in)" = in
 test "$(echo word | task exec --exec-id e2 c head -n 1)" = word
 ends_with 9 task exec --exec-id e3 c sh -c 'exit 9'
 test "$(task exec --exec-id e4 --user 5 --cwd /tmp c sh -c 'echo $(id -u) $PWD')" = '5 /tmp'
-! task exec --exec-id e5 c no-such-program
+not task exec --exec-id e5 c no-such-program
 
 == exec: a terminal, and one that nobody waits for
 run -d $image c sleep 1000
@@ -139,7 +141,8 @@ for n in $(seq 50); do run --rm $image n$n true; done
 clean
 test -z "$(ctr task ls -q)"
 eventually sh -c '! pgrep -f [c]ontainerd-shim'
-! comm -13 before <(cgroups) | grep .
+comm -13 before <(cgroups) >left
+not grep . left
 
 == take down
 trap - EXIT

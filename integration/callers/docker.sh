@@ -6,6 +6,8 @@ export DOCKER_CONFIG=$PWD/docker
 run() { docker run --network none "$@"; }
 # Ends what the action began, whatever becomes of it.
 trap 'docker ps --all --quiet | xargs -r docker rm --force --volumes >/dev/null' EXIT
+# In the middle of an action `!` alone lets a failure pass.
+not() { ! "$@"; }
 eventually() { for _ in $(seq 100); do ! "$@" || return 0; sleep 0.1; done; false; }
 ends_with() { wanted=$1; shift; status=0; "$@" || status=$?; test $status = "$wanted"; }
 # Those of containers.
@@ -110,7 +112,7 @@ eventually docker exec one grep done /tmp/f
 run -d --name one busy sleep 1000
 docker pause one
 test "$(docker inspect --format '{{.State.Status}}' one)" = paused
-! docker exec one true
+not docker exec one true
 docker unpause one
 docker exec one true
 
@@ -172,7 +174,7 @@ printf 'FROM busy\nRUN echo built >/etc/built && id -u\nUSER 7\nRUN id -u >/tmp/
 DOCKER_BUILDKIT=0 docker build --network none -t built context
 test "$(run --rm built cat /etc/built /tmp/who)" = "$(printf 'built\n7')"
 printf 'FROM busy\nRUN exit 3\n' >context/Dockerfile
-! DOCKER_BUILDKIT=0 docker build --network none context
+not env DOCKER_BUILDKIT=0 docker build --network none context
 docker rmi -f built
 
 == fifty run and end
@@ -181,7 +183,8 @@ for _ in $(seq 50); do run --rm busy true; done
 == nothing is left
 docker ps --all --quiet | xargs -r docker rm --force
 eventually sh -c '! pgrep -f [c]ontainerd-shim'
-! comm -13 before <(cgroups) | grep .
+comm -13 before <(cgroups) >left
+not grep . left
 
 == take down
 trap - EXIT

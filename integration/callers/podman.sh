@@ -23,6 +23,8 @@ podman() { command podman --storage-driver vfs "$@"; }
 run() { podman run --network none "$@"; }
 # Ends what the action began, whatever becomes of it.
 trap 'podman rm --all --force --time 0 >/dev/null' EXIT
+# In the middle of an action `!` alone lets a failure pass.
+not() { ! "$@"; }
 eventually() { for _ in $(seq 100); do ! "$@" || return 0; sleep 0.1; done; false; }
 ends_with() { wanted=$1; shift; status=0; "$@" || status=$?; test $status = "$wanted"; }
 # Those of containers.
@@ -168,7 +170,7 @@ podman exec c sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null
 
 == health checks
 run -d --name c --health-cmd 'test -e /tmp/healthy' --health-interval disable busy sleep 1000
-! podman healthcheck run c
+not podman healthcheck run c
 podman exec c touch /tmp/healthy
 podman healthcheck run c
 
@@ -197,7 +199,7 @@ printf 'FROM busy\nRUN echo built >/etc/built && id -u\nUSER 7\nRUN id -u >/tmp/
 podman build --runtime "$RUNTIME" --isolation oci --network none -t built context
 test "$(run --rm built cat /etc/built /tmp/who)" = "$(printf 'built\n7')"
 printf 'FROM busy\nRUN exit 3\n' >context/Dockerfile
-! podman build --runtime "$RUNTIME" --isolation oci --network none context
+not podman build --runtime "$RUNTIME" --isolation oci --network none context
 printf 'hush' >secret
 printf 'FROM busy\nRUN --mount=type=secret,id=s cat /run/secrets/s\n' >context/Dockerfile
 podman build --runtime "$RUNTIME" --isolation oci --network none --secret id=s,src=secret context | grep hush
@@ -214,5 +216,6 @@ run --rm busy /no/such/path >said 2>&1 || grep -i 'no such file or directory' sa
 #~ runc@host: leaves cgroups of v1
 podman rm --all --force --time 0
 test -z "$(podman ps --all --quiet)"
-! pgrep -x conmon
-! comm -13 before <(cgroups) | grep .
+not pgrep -x conmon
+comm -13 before <(cgroups) >left
+not grep . left

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use corten_integration::{
-    Console, Container, Draft, Trial, caps, has_controllers, is_everyones, plant, trial, trial_as,
-    unified,
+    Console, Container, Draft, Trial, caps, has_controllers, is_everyones, overlay, plant, trial,
+    trial_as, unified,
 };
 use serde_json::{Value, json};
 
@@ -98,21 +98,7 @@ fn furnish(t: &Trial, draft: &Draft<'_>, tree: Tree) {
     }
     let [upper, work] = ["upper", "work"].map(|name| t.directory(name));
     let lower = debian().unwrap().canonicalize().unwrap();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        lower.display(),
-        upper.display(),
-        work.display()
-    );
-    let options = std::ffi::CString::new(options).unwrap();
-    rustix::mount::mount(
-        "overlay",
-        &rootfs,
-        "overlay",
-        rustix::mount::MountFlags::empty(),
-        Some(options.as_c_str()),
-    )
-    .unwrap();
+    overlay(&lower, [&upper, &work], &rootfs);
 }
 
 /// Replaces what must be another's here.

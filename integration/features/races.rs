@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use corten_integration::{Container, Draft, Driver, Trial, plant, trial};
+use corten_integration::{Container, Draft, Driver, Trial, is_everyones, overlay, plant, trial};
 
 fn rounds() -> u32 {
     std::env::var("CORTEN_RACES")
@@ -132,6 +132,7 @@ fn cve_2019_5736_exec_passes_a_writer() {
         fs::write(c.rootfs().join("over"), "").unwrap();
         c.says(&out, "done");
         let seen = c.seen(&out, "reach-exe");
+        assert_ne!(seen["foreign"], 0, "nobody passed: {seen}");
         assert_eq!(seen["opened"], 0, "{seen}");
         assert!(
             seen["after"].get("ETXTBSY").is_none(),
@@ -174,6 +175,45 @@ fn is_out_of_reach(link: &Path) -> bool {
             .is_ok_and(|seals| seals.contains(rustix::fs::SealFlags::WRITE))
 }
 
+/// What init executes, and every part of it in init's memory, is out of reach; says how many parts there are.
+fn parts_out_of_reach(init: i32) -> usize {
+    let process = PathBuf::from(format!("/proc/{init}"));
+    let executed = process.join("exe");
+    assert!(is_out_of_reach(&executed), "what init executes");
+    let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    let own = identity(&executed).unwrap();
+    let mapped = fs::read_dir(process.join("map_files")).unwrap();
+    let mapped = mapped.map(|part| part.unwrap().path());
+    // What init has in memory of others may be gone from where it was.
+    let is_own = |part: &PathBuf| identity(part).is_ok_and(|found| found == own);
+    let parts: Vec<_> = mapped.filter(is_own).collect();
+    for part in &parts {
+        assert!(is_out_of_reach(part), "{}", part.display());
+    }
+    parts.len()
+}
+
+/// Creates a container by the `binary`, and looks at its init.
+fn look_at_init(t: &Trial, binary: &Path) {
+    let c = t.container().probe("pause").done();
+    let create = t.users_program(binary).arg("--root").arg(t.state_root());
+    let create = create.args(Driver::current().flags());
+    let create = create.arg("create").arg("--bundle").arg(&c.bundle);
+    create.arg(&c.id).end().ok();
+    let parts = parts_out_of_reach(c.pid());
+    assert!(parts > 0, "init is in its own memory");
+    // Started anew, it would have its data from the file as well.
+    let restores = Path::new("/proc/sys/kernel/ns_last_pid").exists();
+    if t.is_corten() && !is_everyones() && restores {
+        assert_eq!(
+            parts, 2,
+            "the binary was exchanged: text and constants are of it"
+        );
+    }
+    c.start().ok();
+    c.end();
+}
+
 #[test]
 fn cve_2019_5736_no_memory_of_init_leads_to_the_binary() {
     trial(|t| {
@@ -181,27 +221,49 @@ fn cve_2019_5736_no_memory_of_init_leads_to_the_binary() {
         let binary = t.dir.join("runtime");
         plant(&t.runtime.path, &binary);
         t.give(&binary);
-        let c = t.container().probe("pause").done();
-        let create = t.users_program(&binary).arg("--root").arg(t.state_root());
-        let create = create.args(Driver::current().flags());
-        let create = create.arg("create").arg("--bundle").arg(&c.bundle);
-        create.arg(&c.id).end().ok();
-        let process = PathBuf::from(format!("/proc/{}", c.pid()));
-        let executed = process.join("exe");
-        assert!(is_out_of_reach(&executed), "what init executes");
-        let identity = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
-        let own = identity(&executed).unwrap();
-        let mut parts = 0;
-        for part in fs::read_dir(process.join("map_files")).unwrap() {
-            let part = part.unwrap().path();
-            // What init has in memory of others may be gone from where it was.
-            if identity(&part).is_ok_and(|found| found == own) {
-                assert!(is_out_of_reach(&part), "{}", part.display());
-                parts += 1;
-            }
+        look_at_init(t, &binary);
+    });
+}
+
+#[test]
+fn cve_2019_5736_no_memory_of_init_leads_to_the_binary_on_an_overlay() {
+    trial(|t| {
+        if is_everyones() {
+            eprintln!("a user mounts no overlay: nothing to test");
+            return;
         }
-        assert!(parts > 0, "init is in its own memory");
-        c.start().ok();
-        c.end();
+        // Its pages are another file's for the kernel, which can't tell there what is still mapped.
+        let [lower, upper, work, merged] =
+            ["lower", "upper", "work", "merged"].map(|name| t.directory(name));
+        plant(&t.runtime.path, &lower.join("runtime"));
+        overlay(&lower, [&upper, &work], &merged);
+        look_at_init(t, &merged.join("runtime"));
+        rustix::mount::unmount(&merged, rustix::mount::UnmountFlags::empty()).unwrap();
+    });
+}
+
+#[test]
+fn cve_2019_5736_what_the_kernel_only_says_it_did_is_no_protection() {
+    trial(|t| {
+        if !t.is_corten() || is_everyones() || !Path::new("/usr/bin/strace").exists() {
+            eprintln!("no strace, or a user's containers: nothing to test");
+            return;
+        }
+        // A filter around the runtime may answer for the kernel.
+        for when in ["1", "2", "1+"] {
+            let log = t.dir.join("strace");
+            let strace = t.program("/usr/bin/strace".as_ref()).arg("-o").arg(&log);
+            let strace = strace.args(["-e", "trace=execveat,prctl", "-e"]);
+            let strace = strace.arg(format!("inject=prctl:retval=0:when={when}"));
+            let strace = strace
+                .arg(&t.runtime.path)
+                .arg("--root")
+                .arg(t.state_root());
+            let out = strace.args(["exec", "none", "true"]).end();
+            assert!(out.stderr.contains("does not exist"), "{}", out.stderr);
+            let log = fs::read_to_string(&log).unwrap();
+            let again = log.lines().filter(|line| line.starts_with("execveat("));
+            assert_eq!(again.count(), 1, "it starts again, sealed: {log}");
+        }
     });
 }

@@ -137,7 +137,7 @@ fn clone_with(flags: u64, cgroup: Option<BorrowedFd<'_>>, child_of: ChildOf) -> 
 
 /// Refuses a process of several threads. Looked at once: no thread is ever started afterwards, and a clone, which may be
 /// in a container without a /proc of ours, knows what its parent saw.
-pub(super) fn expect_one_thread() -> Result<()> {
+fn expect_one_thread() -> Result<()> {
     static SEEN: AtomicBool = AtomicBool::new(false);
     if !SEEN.load(Ordering::Relaxed) {
         if threads()? != 1 {
@@ -149,7 +149,7 @@ pub(super) fn expect_one_thread() -> Result<()> {
 }
 
 /// The number of threads of this process: the links of its task directory, less `.` and `..`.
-fn threads() -> Result<u64> {
+pub(super) fn threads() -> Result<u64> {
     let task =
         rustix::fs::stat("/proc/self/task").call("stat", || "\"/proc/self/task\"".to_owned())?;
     Ok((task.st_nlink as u64).saturating_sub(2))

@@ -9,7 +9,7 @@ mod program;
 mod scheduling;
 mod wait;
 
-use clone::expect_one_thread;
+use clone::threads;
 
 use crate::error::{Call, Result};
 

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::script::{SET_UP, Script};
 use crate::failure::{Context, Failure, Result};
-use crate::{report, wait};
+use crate::{report, wait, workspace};
 
 /// No action may take longer.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -78,6 +78,7 @@ fn carry_out(
         .env("NAME", name)
         .env("IMAGES", work)
         .env("SCRATCH", scratch)
+        .env("CALLERS", workspace::root().join("integration/callers"))
         .env("HOME", scratch)
         .env_remove("XDG_RUNTIME_DIR")
         .stdin(Stdio::null())

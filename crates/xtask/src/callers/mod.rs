@@ -33,6 +33,8 @@ pub enum Caller {
     Containerd,
     /// dockerd with a containerd of its own
     Docker,
+    /// What the kubelet asks of containerd for its pods
+    Kubernetes,
     /// Containers, pods, builds
     Podman,
 }
@@ -63,6 +65,7 @@ impl Caller {
             Self::Buildah => "buildah",
             Self::Containerd => "containerd",
             Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
             Self::Podman => "podman",
         }
     }
@@ -73,6 +76,13 @@ impl Caller {
             Self::Buildah => &["buildah", "netavark"],
             Self::Containerd => &["containerd", "criu"],
             Self::Docker => &["containerd", "docker.io", "iptables"],
+            Self::Kubernetes => &[
+                "containerd",
+                "containernetworking-plugins",
+                "protobuf-compiler",
+                "python3-grpcio",
+                "python3-protobuf",
+            ],
             Self::Podman => &[
                 "catatonit",
                 "conmon",
@@ -222,9 +232,6 @@ fn images(work: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.arg("--create").arg("--directory").arg(&rootfs);
     command::captured(tar.arg("--file").arg(work.join("rootfs.tar")).arg("."))?;
-    let dockerfile = "FROM scratch\nCOPY rootfs /\nENV PATH=/bin\nCMD [\"sh\"]\n";
-    let place = context.join("Dockerfile");
-    fs::write(&place, dockerfile).context(|| format!("write {}", place.display()))?;
     let images = workspace::dist()?.join("corten-image");
     let store = work.join("store");
     let image = |verb: &str| {
@@ -232,12 +239,17 @@ fn images(work: &Path) -> Result<()> {
         command.arg(verb).arg("--store").arg(&store);
         command
     };
-    // The name is whole, since callers complete short ones each in their own way.
-    let name = "localhost/busy:latest";
-    command::captured(image("build").args(["--tag", name]).arg(&context))?;
-    for format in ["oci-archive", "docker-archive"] {
-        let to = work.join(format!("busy.{format}"));
-        command::captured(image("export").args(["--format", format, name]).arg(to))?;
+    for (short, program) in [("busy", r#"["sh"]"#), ("pause", r#"["sleep", "infinity"]"#)] {
+        let dockerfile = format!("FROM scratch\nCOPY rootfs /\nENV PATH=/bin\nCMD {program}\n");
+        let place = context.join("Dockerfile");
+        fs::write(&place, dockerfile).context(|| format!("write {}", place.display()))?;
+        // The name is whole, since callers complete short ones each in their own way.
+        let name = &format!("localhost/{short}:latest");
+        command::captured(image("build").args(["--tag", name]).arg(&context))?;
+        for format in ["oci-archive", "docker-archive"] {
+            let to = work.join(format!("{short}.{format}"));
+            command::captured(image("export").args(["--format", format, name]).arg(to))?;
+        }
     }
     Ok(())
 }

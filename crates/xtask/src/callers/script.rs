@@ -115,6 +115,14 @@ impl Action {
                 let is_unsteady = line.starts_with("#~");
                 self.excuses.push(Excuse::parse(excuse, is_unsteady)?);
             }
+            // A shell that ends at the first failure passes such a line by, whatever becomes of it.
+            None if line.starts_with("! ") => {
+                let text = format!(
+                    "{:?}: a line that begins with `!` can't fail; say `not`",
+                    self.name
+                );
+                return Err(Failure::new(text));
+            }
             None => push_line(&mut self.text, line),
         }
         Ok(())
@@ -208,6 +216,10 @@ mod tests {
                 "want `#? RUNTIME: REASON`, not \"runc\"",
             ),
             ("== a|b\nx\n", "no name of an action: \"a|b\""),
+            (
+                "== set up\n! x\n",
+                "\"set up\": a line that begins with `!` can't fail; say `not`",
+            ),
         ] {
             assert_eq!(Script::parse(text).unwrap_err().to_string(), wanted);
         }
@@ -225,6 +237,6 @@ mod tests {
                 count += 1;
             }
         }
-        assert_eq!(count, 4);
+        assert_eq!(count, 5);
     }
 }
