@@ -31,6 +31,7 @@ mod lifecycle;
 mod model;
 mod mounts;
 mod namespaces;
+mod nesting;
 mod net_devices;
 mod options;
 mod paths;

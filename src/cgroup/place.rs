@@ -119,17 +119,23 @@ pub fn locate(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Re
         is_user,
     } = asker;
     let wanted = wanted.filter(|path| !path.is_empty());
-    match (driver, is_user) {
-        (CgroupDriver::Disabled, _) => {
+    match driver {
+        CgroupDriver::Disabled => {
             let reason = "--cgroup-manager disabled asks for none".to_owned();
             Ok(Location::none(id, reason))
         }
-        (CgroupDriver::Cgroupfs, false) => {
-            let paths = Paths::plan(wanted, id, layout, Path::new(""))?;
-            Ok(Location::at(paths, Entry::Cloned, driver))
+        CgroupDriver::Systemd => scope(asker, wanted, layout),
+        CgroupDriver::Cgroupfs => {
+            if !is_user {
+                let paths = Paths::plan(wanted, id, layout, Path::new(""))?;
+                let is_free = wanted.is_some() || delegation::may_make(&paths.unified);
+                // Root of a user namespace to whom no cgroup was given, as in a container, has what a user has.
+                if is_free || !host::in_user_namespace()? {
+                    return Ok(Location::at(paths, Entry::Cloned, driver));
+                }
+            }
+            users(asker, wanted, layout)
         }
-        (CgroupDriver::Cgroupfs, true) => users(asker, wanted, layout),
-        (CgroupDriver::Systemd, _) => scope(asker, wanted, layout),
     }
 }
 

@@ -2,7 +2,7 @@
 //! The last steps: the program is found as the user would find it, every descriptor of the runtime's is closed, the gate
 //! is waited at, and execve. Runs in the container's init and in the process of `exec`, with the user's own rights.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,6 +126,14 @@ pub fn sweep<const N: usize>(preserved: u32, kept: [OwnedFd; N]) -> Result<[Owne
     let kept = process::gather_descriptors(first, kept)?;
     process::close_descriptors(first.saturating_add(N as u32))?;
     Ok(kept)
+}
+
+/// Closes every descriptor but the standard three, the `preserved` ones after them, and `kept`. SECURITY: what this process
+/// has from the runtime that it was cloned from is the host's (directories of cgroups and of the store, what the caller had
+/// open), and whoever may trace in the container could reach through it. The caller holds none of them.
+pub fn let_go(preserved: u32, kept: &[BorrowedFd<'_>]) -> Result<()> {
+    process::close_descriptors_but(3_u32.saturating_add(preserved), kept)
+        .context("let go of the runtime's descriptors")
 }
 
 impl Gate {

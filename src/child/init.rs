@@ -92,6 +92,14 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
         handover,
     } = setup;
     let channel = &*reply.insert(channel);
+    let mut kept = vec![channel.as_fd()];
+    for (_, fd) in hop.iter().chain(&joins) {
+        kept.push(fd.as_fd());
+    }
+    for fd in sources.iter().chain([&tree, &gate, &console]).flatten() {
+        kept.push(fd.as_fd());
+    }
+    exec::let_go(plan.preserved, &kept)?;
     if plan.namespaces.way == Way::Hop {
         join(plan, hop)?;
         if plan.namespaces.hop_makes_time() {
@@ -178,9 +186,11 @@ fn prepare(setup: Setup<'_>, reply: &mut Option<ChildEnd>) -> Result<Ready> {
     progress.begin(Step::Sweep);
     let gate = match gate {
         Some(gate) => Some(sweep(plan, gate, root, reply)?),
-        // What is open ends with execve, which is next.
         None => {
+            // Its number is closed with all the others.
             std::mem::forget(root);
+            let channel = reply.as_ref().ok_or_else(no_channel)?;
+            exec::let_go(plan.preserved, &[channel.as_fd()])?;
             None
         }
     };

@@ -64,6 +64,11 @@ fn prepare(
     console: Option<OwnedFd>,
 ) -> Result<process::Program> {
     let wanted = &plan.process;
+    let mut kept = vec![channel.as_fd(), init.as_fd()];
+    if let Some(console) = &console {
+        kept.push(console.as_fd());
+    }
+    exec::let_go(plan.preserved, &kept)?;
     if !plan.hop.is_empty() {
         process::join(init.as_fd(), plan.hop).context("join the container's PID namespace")?;
         hop::step_aside(Kinds::empty(), channel)?;

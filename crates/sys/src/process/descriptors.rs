@@ -7,22 +7,48 @@ use crate::error::{Call, Errno, Error, Result};
 
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn seal_descriptors(first: u32) -> Result<()> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes every descriptor from `first` on. Whoever still holds an `OwnedFd` in that range must forget it.
 pub fn close_descriptors(first: u32) -> Result<()> {
-    close_range(first, 0)
+    close_range(first, u32::MAX, 0)
 }
 
-fn close_range(first: u32, flags: u32) -> Result<()> {
+/// The same of all but the `kept`.
+pub fn close_descriptors_but(first: u32, kept: &[BorrowedFd<'_>]) -> Result<()> {
+    // In order, by insertion: they mostly are already, as they were opened one after the other.
+    let mut numbers: Vec<u32> = Vec::with_capacity(kept.len());
+    for fd in kept {
+        let number = fd.as_raw_fd() as u32;
+        let mut place = numbers.len();
+        while place > 0 && numbers[place - 1] > number {
+            place -= 1;
+        }
+        numbers.insert(place, number);
+    }
+    let mut from = first;
+    for number in numbers {
+        if number < from {
+            continue;
+        }
+        if number > from {
+            close_range(from, number - 1, 0)?;
+        }
+        from = number + 1;
+    }
+    close_range(from, u32::MAX, 0)
+}
+
+fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
     // SAFETY: close_range(2) takes three numbers. That a descriptor which an OwnedFd still names is closed breaks no
     // memory; the callers' contract (in their docs) keeps such values from being used.
-    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if answer == 0 {
         Ok(())
     } else {
-        Err(Error::last("close_range", format!("{first} {flags:#x}")))
+        let args = format!("{first} {last} {flags:#x}");
+        Err(Error::last("close_range", args))
     }
 }
 
@@ -122,4 +148,30 @@ pub fn hand_on(first: u32, fds: &[BorrowedFd<'_>]) -> Result<()> {
         place_descriptor(copy.as_fd(), target as RawFd, OnExec::Keep)?;
     }
     seal_descriptors(beyond)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_those_that_are_kept_are_closed() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        // High up, where no other test of this process has any.
+        let mut owned: Vec<OwnedFd> = Vec::new();
+        for number in [905, 900, 903, 901, 902, 904] {
+            owned.push(copy_descriptor(file.as_raw_fd(), number).unwrap());
+        }
+        let kept = [
+            owned[2].as_fd(),
+            owned[5].as_fd(),
+            owned[4].as_fd(),
+            file.as_fd(),
+        ];
+        close_descriptors_but(900, &kept).unwrap();
+        let left: Vec<u32> = (900..=906).filter(|number| is_open(*number)).collect();
+        assert_eq!(left, [902, 903, 904]);
+        // Whose numbers were closed.
+        owned.into_iter().for_each(std::mem::forget);
+    }
 }

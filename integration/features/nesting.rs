@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The runtime in a container of its own: as an engine in a privileged container calls it, with and without a user namespace
+//! around it.
+
+use std::fs;
+use std::path::Path;
+
+use corten_integration::{Container, Draft, Outcome, is_everyones, plant, probe, set, trial};
+use serde_json::{Value, json};
+
+/// A container that may do what the host's root may, as `docker run --privileged` makes it, with the runtime and a bundle in
+/// it.
+fn privileged<'t>(draft: Draft<'t>, runtime: &Path) -> Draft<'t> {
+    let rootfs = draft.rootfs();
+    let inner = inner(&draft.spec);
+    let draft = draft
+        .writable()
+        .without("/linux/maskedPaths")
+        .without("/linux/readonlyPaths")
+        .without("/linux/seccomp")
+        .with(
+            "/linux/resources/devices",
+            json!([{"allow": true, "access": "rwm"}]),
+        )
+        .edit(|spec| {
+            for set in ["bounding", "permitted", "effective"] {
+                spec["process"]["capabilities"][set] = json!(ALL);
+            }
+            for mount in spec["mounts"].as_array_mut().unwrap() {
+                let options = mount["options"].as_array_mut();
+                options
+                    .into_iter()
+                    .for_each(|all| all.retain(|option| option != "ro"));
+            }
+        })
+        .dir("/run")
+        .file("/inner/config.json", inner.to_string(), 0o644);
+    for dir in ["proc", "sys", "dev", "tmp", "etc"] {
+        fs::create_dir_all(rootfs.join("inner/rootfs").join(dir)).unwrap();
+    }
+    plant(runtime, &rootfs.join("runtime"));
+    plant(probe(), &rootfs.join("inner/rootfs/probe"));
+    // Other runtimes are made of libraries.
+    let libraries = ["/lib", "/lib64", "/usr"].into_iter();
+    libraries
+        .filter(|path| Path::new(path).is_dir())
+        .fold(draft, |draft, path| {
+            draft.mount(path, "bind", path, &["rbind", "ro"])
+        })
+}
+
+/// The document of what runs inside, which is a usual one.
+fn inner(usual: &Value) -> Value {
+    let mut inner = usual.clone();
+    let steps = [
+        "/probe", "print", "deeper", "+", "pid", "+", "ids", "+", "exit", "5",
+    ];
+    set(&mut inner, "/process/args", json!(steps));
+    inner["linux"]
+        .as_object_mut()
+        .unwrap()
+        .remove("cgroupsPath");
+    inner
+}
+
+/// What a privileged container has: what the runtime itself has, else `create` were refused.
+const ALL: &[&str] = &[
+    "CAP_AUDIT_CONTROL",
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+];
+
+/// `runtime VERB ARGS…` inside.
+fn call(c: &Container<'_>, args: &[&str]) -> Outcome {
+    let args = [&["/runtime", "--root", "/run/inner"], args].concat();
+    c.exec_call(&[], &args).end()
+}
+
+/// A whole life in there, and nothing left of it.
+fn a_life_inside(c: &Container<'_>) {
+    let out = c.run_detached();
+    c.says(&out, "up");
+    let run = call(c, &["run", "--bundle", "/inner", "one"]);
+    assert_eq!(run.code, 5, "{}", run.stderr);
+    assert!(run.stdout.contains("deeper"), "{}", run.stdout);
+    assert_eq!(run.seen("pid")["pid"], 1, "of PIDs of its own");
+    assert_eq!(run.seen("ids")["uid"], 0);
+    let listed = call(c, &["list", "--quiet"]).ok();
+    assert_eq!(listed.stdout.trim(), "", "of what ran nothing is left");
+    c.end();
+}
+
+#[test]
+fn a_container_in_a_privileged_container() {
+    trial(|t| {
+        if is_everyones() {
+            eprintln!("a user's containers have a user namespace: nothing to test");
+            return;
+        }
+        let draft = privileged(t.container(), &t.runtime.path);
+        a_life_inside(&draft.probe("print up + pause").done());
+    });
+}
+
+#[test]
+fn a_container_in_a_user_namespace() {
+    trial(|t| {
+        // Given to the user namespace's root when it is whole.
+        let draft = privileged(t.container(), &t.runtime.path);
+        let draft = match is_everyones() {
+            true => draft.users_ranges(),
+            false => draft.user_namespace(100_000, 65_536),
+        };
+        a_life_inside(&draft.probe("print up + pause").done());
+    });
+}
