@@ -81,7 +81,7 @@ struct Map {
 }
 
 impl Map {
-    /// All as it is already (proc_pid_stat(5)), and no executable.
+    /// All as it is already (proc_pid_stat(5)), but for the end of the heap, and no executable.
     fn of_this_process() -> Result<Self> {
         let stat = fs::open(
             fs::CWD,
@@ -103,13 +103,11 @@ impl Map {
         let start_stack = skip(0);
         let data = [skip(16), skip(0)];
         let start_brk = skip(0);
-        // SAFETY: with 0 it only answers where the heap ends.
-        let brk = unsafe { libc::sbrk(0) } as u64;
         Ok(Self {
             code,
             data,
             start_brk,
-            brk,
+            brk: 0,
             start_stack,
             arguments: [skip(0), skip(0)],
             environment: [skip(0), skip(0)],
@@ -120,12 +118,15 @@ impl Map {
     }
 
     fn set_executable(&mut self, fd: i32) -> Result<()> {
-        self.executable = fd as u32;
         const MAP: libc::c_ulong = libc::PR_SET_MM_MAP as libc::c_ulong;
         const NONE: libc::c_ulong = 0;
+        self.executable = fd as u32;
+        // As late as can be: whatever is allocated moves it, and the kernel is told where it is.
+        // SAFETY: with 0 it only answers where the heap ends.
+        self.brk = unsafe { libc::sbrk(0) } as u64;
         let (map, size) = (ptr::from_ref(self), size_of::<Self>());
-        // SAFETY: the kernel reads a structure of that size, which is borrowed, and checks what is in it: that nothing of the
-        // old executable is mapped any more, too. The addresses are those that it has already.
+        // SAFETY: the kernel reads a structure of that size, which is borrowed, and checks what is in it. The addresses are
+        // those that it has already.
         match unsafe { libc::prctl(libc::PR_SET_MM, MAP, map, size, NONE) } {
             0 => Ok(()),
             _ => Err(Error::last("prctl", "PR_SET_MM_MAP")),
@@ -375,7 +376,8 @@ mod tests {
 
     #[test]
     fn the_kernel_s_map_is_read() {
-        let map = Map::of_this_process().unwrap();
+        let mut map = Map::of_this_process().unwrap();
+        map.set_executable(i32::MAX).unwrap_err();
         let here = the_kernel_s_map_is_read as *const () as u64;
         assert!((map.code[0]..map.code[1]).contains(&here));
         let stack = ptr::from_ref(&here) as u64;
