@@ -23,7 +23,11 @@ setsid containerd --config config.toml >containerd.log 2>&1 </dev/null &
 eventually ctr version
 runtime="--add-runtime $NAME=$RUNTIME"
 test "$NAME" != runc || runtime=
-setsid dockerd --containerd /run/containerd/containerd.sock $runtime --default-runtime "$NAME" --iptables=false \
+# BuildKit's own worker calls what is named runc.
+mkdir -p bin
+printf '#!/bin/sh\necho "$@" >>%s/worker\nexec %s "$@"\n' "$PWD" "$RUNTIME" >bin/runc
+chmod +x bin/runc
+PATH=$PWD/bin:$PATH setsid dockerd --containerd /run/containerd/containerd.sock $runtime --default-runtime "$NAME" --iptables=false \
 	--bridge=none --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs -H "$DOCKER_HOST" >dockerd.log 2>&1 </dev/null &
 eventually docker version
 docker load --input "$IMAGES/busy.docker-archive"
@@ -176,6 +180,71 @@ test "$(run --rm built cat /etc/built /tmp/who)" = "$(printf 'built\n7')"
 printf 'FROM busy\nRUN exit 3\n' >context/Dockerfile
 not env DOCKER_BUILDKIT=0 docker build --network none context
 docker rmi -f built
+
+== build by BuildKit's own worker: RUN, a secret, a cache mount, a failing RUN
+mkdir -p context
+rm -f worker
+echo hidden >secret
+cat >context/Dockerfile <<END
+FROM busy
+RUN echo built >/etc/built && test "\$(id -u)" = 0
+RUN --mount=type=secret,id=word grep -x hidden /run/secrets/word
+RUN --mount=type=cache,target=/cache echo kept >/cache/word
+RUN --mount=type=cache,target=/cache grep -x kept /cache/word && ! test -e /run/secrets/word
+USER 7
+RUN id -u >/tmp/who
+END
+DOCKER_BUILDKIT=1 docker build --network none --secret id=word,src=secret --progress plain -t built context
+test "$(run --rm built cat /etc/built /tmp/who)" = "$(printf 'built\n7')"
+grep -w run worker
+printf 'FROM busy\nRUN exit 3\n' >context/Dockerfile
+not env DOCKER_BUILDKIT=1 docker build --network none --progress plain context 2>said
+grep 'exit code: 3' said
+docker rmi -f built
+
+== compose: services of one network, one after the other; exec, logs, scale, down
+mkdir -p project
+cat >project/docker-compose.yml <<END
+version: "3.8"
+services:
+  first:
+    image: busy
+    command: sh -c 'echo first is up; sleep 1000'
+    environment: {WORD: from-compose}
+    volumes: ["kept:/kept"]
+  second:
+    image: busy
+    command: sleep 1000
+    depends_on: [first]
+    init: true
+volumes: {kept: {}}
+END
+compose() { (cd project && docker-compose "$@"); }
+compose up -d
+compose ps -q | wc -l | grep -x 2
+compose exec -T first sh -c 'echo $WORD; echo x >/kept/x' | grep -x from-compose
+eventually sh -c 'cd project && docker-compose logs first | grep "first is up"'
+docker network inspect project_default --format '{{len .Containers}}' | grep -x 2
+compose up -d --scale second=3
+compose ps -q | wc -l | grep -x 4
+compose restart -t 0 first
+compose exec -T first cat /kept/x | grep -x x
+compose down -v -t 0
+test -z "$(docker ps --all --quiet)"
+
+== swarm: a service on one node, scaled, updated, removed
+docker swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1:2377
+trap 'docker service rm s; docker swarm leave --force; docker network rm docker_gwbridge' EXIT
+docker service create --detach --name s --network host --replicas 2 busy sleep 1000
+running() { docker service ps --filter desired-state=running --format '{{.CurrentState}}' s | grep -c '^Running' | grep -x "$1"; }
+eventually running 2
+docker service scale --detach s=3
+eventually running 3
+docker service update --detach --env-add A=b --update-parallelism 0 s
+eventually sh -c 'for id in $(docker ps -q); do docker exec $id sh -c "test \$A = b" || exit 1; done'
+eventually running 3
+docker service rm s
+eventually sh -c 'test -z "$(docker ps -q)"'
 
 == fifty run and end
 for _ in $(seq 50); do run --rm busy true; done

@@ -75,7 +75,7 @@ impl Caller {
         match self {
             Self::Buildah => &["buildah", "netavark"],
             Self::Containerd => &["containerd", "criu"],
-            Self::Docker => &["containerd", "docker.io", "iptables"],
+            Self::Docker => &["containerd", "docker-compose", "docker.io", "iptables"],
             Self::Kubernetes => &[
                 "containerd",
                 "containernetworking-plugins",
