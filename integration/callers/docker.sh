@@ -191,11 +191,9 @@ RUN echo built >/etc/built && test "\$(id -u)" = 0
 RUN --mount=type=secret,id=word grep -x hidden /run/secrets/word
 RUN --mount=type=cache,target=/cache echo kept >/cache/word
 RUN --mount=type=cache,target=/cache grep -x kept /cache/word && ! test -e /run/secrets/word
-USER 7
-RUN id -u >/tmp/who
 END
 DOCKER_BUILDKIT=1 docker build --network none --secret id=word,src=secret --progress plain -t built context
-test "$(run --rm built cat /etc/built /tmp/who)" = "$(printf 'built\n7')"
+run --rm built cat /etc/built | grep -x built
 grep -w run worker
 printf 'FROM busy\nRUN exit 3\n' >context/Dockerfile
 not env DOCKER_BUILDKIT=1 docker build --network none --progress plain context 2>said
@@ -234,7 +232,7 @@ test -z "$(docker ps --all --quiet)"
 
 == swarm: a service on one node, scaled, updated, removed
 docker swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1:2377
-trap 'docker service rm s; docker swarm leave --force; docker network rm docker_gwbridge' EXIT
+trap 'docker service rm s || true; docker swarm leave --force; docker network rm docker_gwbridge' EXIT
 docker service create --detach --name s --network host --replicas 2 busy sleep 1000
 running() { docker service ps --filter desired-state=running --format '{{.CurrentState}}' s | grep -c '^Running' | grep -x "$1"; }
 eventually running 2
