@@ -100,17 +100,17 @@ impl Container {
     /// config.json, as it was at create, with the limits of later updates.
     pub fn config(&self) -> Result<Vec<u8>> {
         let path = self.directory.join(CONFIG);
-        file::read(&path)
-            .and_then(|bytes| {
-                bytes.ok_or_else(|| {
-                    corten_sys::Error::new(
-                        "open",
-                        path.display().to_string(),
-                        corten_sys::Errno::NOENT,
-                    )
-                })
-            })
-            .with_context(|| format!("read the configuration of container {}", self.id()))
+        let context = || format!("read the configuration of container {}", self.id());
+        if let Some(bytes) = file::read(&path).with_context(context)? {
+            return Ok(bytes);
+        }
+        // Deleted since it was looked up, by somebody else; another one of that name may be in the making.
+        if !self.directory.join(STATE).exists() {
+            return Err(super::does_not_exist(self.id()));
+        }
+        let path = path.display().to_string();
+        let missing = corten_sys::Error::new("open", path, corten_sys::Errno::NOENT);
+        Err(missing).with_context(context)
     }
 
     /// Locks it, waiting until `deadline` has passed, and reads its record again, as it may have changed since.

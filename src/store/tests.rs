@@ -214,6 +214,26 @@ fn every_crash_point_can_be_cleaned_up() {
 }
 
 #[test]
+fn who_is_deleted_while_he_is_looked_at_does_not_exist() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.path());
+    let reserved = store.reserve(record("x"), b"{}").unwrap();
+    reserved.commit(record("x")).unwrap();
+    let container = store.load(&id("x")).unwrap();
+    let config = scratch.path().join("x/config.json");
+    fs::remove_file(&config).unwrap();
+    let damaged = container.config().unwrap_err();
+    assert_eq!(
+        damaged.kind(),
+        Kind::System,
+        "only the file is gone: {damaged}"
+    );
+    let lock = store.lock(&id("x"), MOMENT).unwrap().unwrap();
+    store.remove(&id("x"), lock).unwrap();
+    assert_eq!(container.config().unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
 fn a_removal_that_was_cut_short_is_finished_and_hinders_nobody() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.path());
