@@ -156,22 +156,20 @@ mod tests {
 
     #[test]
     fn all_but_those_that_are_kept_are_closed() {
-        let file = std::fs::File::open("/dev/null").unwrap();
-        // High up, where no other test of this process has any.
-        let mut owned: Vec<OwnedFd> = Vec::new();
-        for number in [905, 900, 903, 901, 902, 904] {
-            owned.push(copy_descriptor(file.as_raw_fd(), number).unwrap());
-        }
-        let kept = [
-            owned[2].as_fd(),
-            owned[5].as_fd(),
-            owned[4].as_fd(),
-            file.as_fd(),
-        ];
-        close_descriptors_but(900, &kept).unwrap();
-        let left: Vec<u32> = (900..=906).filter(|number| is_open(*number)).collect();
-        assert_eq!(left, [902, 903, 904]);
-        // Whose numbers were closed.
-        owned.into_iter().for_each(std::mem::forget);
+        let in_a_table_of_its_own = || {
+            // SAFETY: takes a flag; this thread has a copy of the table from here on, of which no other thread hears.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let copy = |number| copy_descriptor(file.as_raw_fd(), number).unwrap();
+            let owned = [905, 900, 903, 901, 902, 904].map(copy);
+            let kept = [&owned[2], &owned[5], &owned[4]].map(AsFd::as_fd);
+            close_descriptors_but(900, &kept).unwrap();
+            let left: Vec<u32> = (900..=906).filter(|number| is_open(*number)).collect();
+            // Whose numbers were closed.
+            owned.into_iter().for_each(std::mem::forget);
+            left
+        };
+        let thread = std::thread::spawn(in_a_table_of_its_own);
+        assert_eq!(thread.join().unwrap(), [902, 903, 904]);
     }
 }
