@@ -132,7 +132,10 @@ fn cve_2019_5736_exec_passes_a_writer() {
         fs::write(c.rootfs().join("over"), "").unwrap();
         c.says(&out, "done");
         let seen = c.seen(&out, "reach-exe");
-        assert_ne!(seen["foreign"], 0, "nobody passed: {seen}");
+        if t.is_corten() {
+            // What a round executes by name was looked at; runc has nothing there that could be executed.
+            assert_ne!(seen["foreign"], 0, "nobody passed: {seen}");
+        }
         assert_eq!(seen["opened"], 0, "{seen}");
         assert!(
             seen["after"].get("ETXTBSY").is_none(),
