@@ -105,7 +105,7 @@ impl Container {
             return Ok(bytes);
         }
         // Deleted since it was looked up, by somebody else; another one of that name may be in the making.
-        if !self.directory.join(STATE).exists() {
+        if matches!(self.directory.join(STATE).try_exists(), Ok(false)) {
             return Err(super::does_not_exist(self.id()));
         }
         let path = path.display().to_string();

@@ -157,7 +157,8 @@ impl Layout {
         let bias = entry.checked_sub(number(24)? as usize)?;
         let (first, size, count) = (number(32)? as usize, short(54)?, short(56)?);
         let (mut parts, mut constant) = (Vec::new(), Vec::new());
-        for at in (0..count).map(|n| first + n * size) {
+        for n in 0..count {
+            let at = first.checked_add(n * size)?;
             let [kind, offset, address] = [number(at)?, number(at + 8)?, number(at + 16)?];
             let (in_file, in_memory) = (number(at + 32)?, number(at + 40)?);
             let (kind, flags) = (kind as u32, (kind >> 32) as u32);
@@ -350,6 +351,9 @@ mod tests {
         );
         assert!(read(&whole, 0x10ff).is_none(), "before its beginning");
         assert!(read(&[], 0x1100).is_none());
+        let mut beyond = whole.clone();
+        beyond[32..40].copy_from_slice(&u64::MAX.to_ne_bytes());
+        assert!(read(&beyond, 0x1100).is_none(), "headers at the end of all");
         let mut narrow = whole.clone();
         narrow[4] = 1;
         assert!(read(&narrow, 0x1100).is_none(), "of 32 bits");
