@@ -184,6 +184,26 @@ podman pod unpause p
 podman pod stop -t 0 p
 podman pod rm p
 
+== checkpoint and restore: it goes on where it was
+#? corten@host: this Debian's CRIU is older than the kernel
+#? runc@host: this Debian's CRIU is older than the kernel
+run -d --name c busy sh -c 'n=0; while :; do n=$((n+1)); echo $n >/tmp/n; usleep 20000; done'
+beyond() { test "$(podman exec c cat /tmp/n)" -gt "$1"; }
+eventually beyond 5
+podman container checkpoint c
+test "$(podman inspect --format '{{.State.Status}} {{.State.Checkpointed}}' c)" = 'exited true'
+podman container restore c
+n=$(podman exec c cat /tmp/n)
+test "$n" -gt 5
+eventually beyond "$n"
+podman container checkpoint --leave-running c
+eventually beyond "$((n + 5))"
+podman container checkpoint --export c.tar.gz --compress gzip c
+podman rm c
+podman container restore --import c.tar.gz --name c
+eventually beyond "$((n + 5))"
+podman stop -t 0 c
+
 == commit, copy
 run -d --name c busy sh -c 'echo changed >/etc/new; sleep 1000'
 eventually podman exec c test -e /etc/new

@@ -102,10 +102,12 @@ fn flag(
         return Ok(());
     };
     if known.value.is_none() {
-        if value.is_none_or(|value| truth(value) == Some(true)) {
-            out.push(joined(known.name, None));
-        } else if value.and_then(truth).is_none() {
-            return Err(wrong(known.name, "takes true or false"));
+        let switch = joined(known.name, None);
+        match value.map_or(Some(true), truth) {
+            Some(true) => out.push(switch),
+            // What was said before counts no more.
+            Some(false) => out.retain(|earlier| *earlier != switch),
+            None => return Err(wrong(known.name, "takes true or false")),
         }
         return Ok(());
     }
@@ -177,6 +179,8 @@ mod tests {
             ("create ID -bundle B", "create ID --bundle=B"),
             ("create --no-pivot=false ID", "create ID"),
             ("create --no-pivot=T ID", "create --no-pivot ID"),
+            ("create --no-pivot --no-pivot=0 ID", "create ID"),
+            ("create --no-pivot=0 -no-pivot ID", "create --no-pivot ID"),
             ("create --bundle= ID", "create --bundle= ID"),
             ("kill -a x 9", "kill --all x 9"),
             ("kill x -9", "kill x -9"),

@@ -239,6 +239,33 @@ fn help_and_version_are_texts() {
 }
 
 #[test]
+fn of_a_flag_that_is_repeated_the_last_counts() {
+    let Verb::Checkpoint(args) = verb("checkpoint --leave-running --leave-running id") else {
+        panic!("not checkpoint");
+    };
+    assert!(args.options.leave_running);
+    let create = create_args("create --bundle /a -b /b --no-pivot --no-pivot id");
+    assert_eq!(create.bundle, Path::new("/b"));
+    assert!(create.no_pivot);
+    let Ok(Wish::Verb(global, _)) = parse_words(&["--root", "/a", "--root", "/b", "list"]) else {
+        panic!("not a verb");
+    };
+    assert_eq!(global.root, Path::new("/b"));
+    assert_eq!(
+        error("create one two").to_string(),
+        "unexpected argument 'two' found; see `corten create --help`",
+        "words are no flags"
+    );
+    let Verb::Exec(exec) = verb("exec --env A=a --env B=b id true") else {
+        panic!("not exec");
+    };
+    assert!(
+        matches!(exec.process, ExecProcess::Command { env, .. } if env == ["A=a", "B=b"]),
+        "and what may be many, is many"
+    );
+}
+
+#[test]
 fn later_calls_may_repeat_the_driver() {
     assert!(matches!(
         verb("--systemd-cgroup delete --force x"),

@@ -571,11 +571,15 @@ pub fn command(typed: Option<&Verb>) -> Command {
 }
 
 /// The same, in which the verbs that `is_whole` holds for have their flags.
+///
+/// Of a flag that is repeated the last counts, as with runc: podman says `--leave-running` twice.
 pub fn command_where(is_whole: impl Fn(&Verb) -> bool) -> Command {
     let verbs = VERBS.iter().map(|verb| {
         let command = Command::new(verb.name).about(verb.about);
         if is_whole(verb) {
-            command.args(verb.flags().map(Flag::arg))
+            command
+                .args_override_self(true)
+                .args(verb.flags().map(Flag::arg))
         } else {
             command
         }
@@ -587,6 +591,7 @@ pub fn command_where(is_whole: impl Fn(&Verb) -> bool) -> Command {
              and a root filesystem, becomes a container; no daemon stays behind.",
         )
         .disable_help_subcommand(true)
+        .args_override_self(true)
         .args(GLOBAL.iter().map(Flag::arg))
         .subcommands(verbs)
 }

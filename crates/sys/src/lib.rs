@@ -12,6 +12,8 @@ mod error;
 
 pub use error::{Call, Errno, Error, Result, describe};
 
+#[cfg(not(debug_assertions))]
+mod assertion;
 pub mod batch;
 pub mod bpf;
 pub mod cgroup_fs;
