@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The runtime in a container of its own: as an engine in a privileged container calls it, with and without a user namespace
-//! around it.
+//! What has containers or cgroups of its own, in a container: the runtime, as an engine in a privileged container calls it,
+//! with and without a user namespace around it; and systemd, as its first process.
 
 use std::fs;
 use std::path::Path;
 
-use corten_integration::{Container, Draft, Outcome, is_everyones, plant, probe, set, trial};
+use corten_integration::{
+    Container, Draft, Outcome, Trial, eventually, is_everyones, plant, probe, set, trial,
+};
 use serde_json::{Value, json};
 
 /// A container that may do what the host's root may, as `docker run --privileged` makes it, with the runtime and a bundle in
@@ -22,17 +24,8 @@ fn privileged<'t>(draft: Draft<'t>, runtime: &Path) -> Draft<'t> {
             "/linux/resources/devices",
             json!([{"allow": true, "access": "rwm"}]),
         )
-        .edit(|spec| {
-            for set in ["bounding", "permitted", "effective"] {
-                spec["process"]["capabilities"][set] = json!(ALL);
-            }
-            for mount in spec["mounts"].as_array_mut().unwrap() {
-                let options = mount["options"].as_array_mut();
-                options
-                    .into_iter()
-                    .for_each(|all| all.retain(|option| option != "ro"));
-            }
-        })
+        .capabilities(ALL)
+        .edit(changeable)
         .dir("/run")
         .file("/inner/config.json", inner.to_string(), 0o644);
     for dir in ["proc", "sys", "dev", "tmp", "etc"] {
@@ -47,6 +40,16 @@ fn privileged<'t>(draft: Draft<'t>, runtime: &Path) -> Draft<'t> {
         .fold(draft, |draft, path| {
             draft.mount(path, "bind", path, &["rbind", "ro"])
         })
+}
+
+/// No mount of it is read-only.
+fn changeable(spec: &mut Value) {
+    for mount in spec["mounts"].as_array_mut().unwrap() {
+        let options = mount["options"].as_array_mut();
+        options
+            .into_iter()
+            .for_each(|all| all.retain(|option| option != "ro"));
+    }
 }
 
 /// The document of what runs inside, which is a usual one.
@@ -128,5 +131,78 @@ fn a_container_in_a_user_namespace() {
             false => draft.user_namespace(100_000, 65_536),
         };
         a_life_inside(&draft.probe("print up + pause").done());
+    });
+}
+
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+/// SIGRTMIN+3, by its number: systemd halts.
+const HALT: &str = "37";
+
+/// The host's systemd with a service to run, in a container like any other but for the cgroups, which it may change.
+fn booted(t: &Trial) -> Draft<'_> {
+    let draft = t
+        .container()
+        .writable()
+        .capabilities(&[
+            "CAP_CHOWN",
+            "CAP_DAC_OVERRIDE",
+            "CAP_FOWNER",
+            "CAP_FSETID",
+            "CAP_KILL",
+            "CAP_SETGID",
+            "CAP_SETPCAP",
+            "CAP_SETUID",
+            "CAP_SYS_CHROOT",
+        ])
+        .edit(changeable)
+        .namespace("cgroup", None)
+        .with("/process/env/-", json!("container=oci"))
+        .args(&[SYSTEMD])
+        .mount("/usr", "bind", "/usr", &["rbind", "ro"])
+        .mount("/run", "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=755"])
+        .mount("/run/lock", "tmpfs", "tmpfs", &["nosuid", "nodev"])
+        .file("/etc/machine-id", "", 0o644)
+        .file(
+            "/etc/systemd/system/default.target",
+            "[Unit]\nRequires=basic.target work.service\nAfter=basic.target work.service\n",
+            0o644,
+        )
+        .file(
+            "/etc/systemd/system/work.service",
+            "[Service]\nExecStart=/usr/bin/sleep infinity\n",
+            0o644,
+        )
+        .dir("/var/log");
+    let links = ["bin", "sbin", "lib", "lib64"].into_iter();
+    links.fold(draft, |draft, name| {
+        draft.link(name, Path::new("usr").join(name))
+    })
+}
+
+#[test]
+fn systemd_as_the_first_process() {
+    trial(|t| {
+        if !Path::new(SYSTEMD).exists() {
+            eprintln!("there is no systemd on this host: nothing to test");
+            return;
+        }
+        let c = booted(t).done();
+        c.run_detached();
+        let said = |args: &[&str]| c.exec_call(&[], args).end().stdout.trim().to_owned();
+        eventually("its service is active", || {
+            (said(&["/bin/systemctl", "is-active", "work.service"]) == "active").then_some(())
+        });
+        assert_eq!(said(&["/bin/cat", "/proc/1/comm"]), "systemd");
+        let show = ["show", "--property=MainPID", "--value", "work.service"];
+        let pid = said(&[&["/bin/systemctl"], &show[..]].concat());
+        let of = said(&["/bin/cat", &format!("/proc/{pid}/cgroup")]);
+        assert!(
+            of.lines()
+                .any(|line| line.ends_with(":/system.slice/work.service")),
+            "a cgroup of systemd's making: {of}"
+        );
+        c.kill(HALT).ok();
+        c.wait();
+        c.delete().ok();
     });
 }

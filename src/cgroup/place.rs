@@ -10,7 +10,7 @@ use corten_sys::fs::{self, FileType, Procfs};
 use super::resources::{DeviceType, Resources, may_open};
 use super::{CgroupDriver, DeviceControl, Entry, Paths, delegation, systemd};
 use crate::error::{Error, Kind, Result};
-use crate::host::{self, Layout};
+use crate::host::{self, Layout, SYSTEMDS, V1};
 use crate::plan::mounts::Source;
 use crate::plan::scope::{Manager, Scope};
 use crate::plan::{Plan, nodev};
@@ -111,7 +111,7 @@ fn refuse_bound_devices(plan: &Plan) -> Result<()> {
 }
 
 /// The place for a container; `wanted` is its `linux.cgroupsPath`. Takes the v1 hierarchies that the caller may make
-/// nothing on out of `layout`.
+/// nothing on, and those that somebody else makes it on, out of `layout`.
 pub fn locate(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
     let Asker {
         id,
@@ -139,7 +139,10 @@ pub fn locate(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Re
     }
 }
 
-fn scope(asker: Asker<'_>, wanted: Option<&str>, layout: &Layout) -> Result<Location> {
+fn scope(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
+    // There the scope is systemd's to make, too.
+    let is_systemds = |v1: &V1| v1.controllers.iter().any(|name| name == SYSTEMDS);
+    layout.v1.retain(|v1| !is_systemds(v1));
     let manager = if asker.is_user {
         Manager::User(users_bus()?)
     } else {

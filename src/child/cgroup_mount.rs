@@ -12,6 +12,7 @@ use corten_sys::mount::{self, Attr, FsContext, Reach};
 
 use super::rootfs::leave_peers;
 use crate::error::{Context, Result};
+use crate::host::SYSTEMDS;
 use crate::plan::Plan;
 use crate::plan::cgroup_paths::Place;
 use crate::plan::mounts::Mount;
@@ -88,7 +89,10 @@ fn hierarchy(plan: &Plan, wanted: &Mount, place: &Place, batch: &Batch) -> Resul
         let context = FsContext::open(if is_v1 { "cgroup" } else { "cgroup2" })?;
         context.string("source", "cgroup")?;
         for controller in &place.controllers {
-            context.flag(controller)?;
+            match controller.split_once('=') {
+                Some((key, name)) => context.string(key, name)?,
+                None => context.flag(controller)?,
+            }
         }
         context.create()?;
         let view = context.mount(wanted.attr.set)?;
@@ -114,9 +118,9 @@ fn put(holder: BorrowedFd<'_>, place: &Place, view: BorrowedFd<'_>, batch: &Batc
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY;
     let target = batch.hold(fs::open(holder, Path::new(name), flags, Mode::empty())?);
     mount::attach(view, target.as_fd())?;
-    for controller in place.controllers.iter().map(OsStr::new) {
-        if controller != name {
-            fs::make_symlink(Path::new(name), holder, controller)?;
+    for controller in place.controllers.iter().filter(|name| *name != SYSTEMDS) {
+        if controller.as_str() != name {
+            fs::make_symlink(Path::new(name), holder, controller.as_ref())?;
         }
     }
     Ok(())

@@ -8,6 +8,7 @@
 //!             /sys/fs/cgroup/unified    cgroup2
 //!             /sys/fs/cgroup/memory     cgroup (v1)          one each, joined in addition
 //!             /sys/fs/cgroup/cpu,cpuacct  and links to it
+//!             /sys/fs/cgroup/systemd    cgroup (v1), of a name and without controllers
 //! ```
 
 use std::os::fd::AsFd;
@@ -21,11 +22,26 @@ use crate::sort;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// The v1 controllers that a container joins where the host keeps them on v1. Not `devices` and `freezer`, whose work is
-/// done on v2, nor `perf_event` and the named hierarchies, in which a container changes nothing.
-const JOINED: [&str; 10] = [
-    "blkio", "cpu", "cpuacct", "cpuset", "hugetlb", "memory", "net_cls", "net_prio", "pids", "rdma",
+/// The v1 controllers that a container joins where the host keeps them on v1: all, since an engine or an init in it looks
+/// for them, though devices and freezing are v2's work.
+const JOINED: [&str; 13] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+    "rdma",
 ];
+
+/// The hierarchy without controllers in which systemd counts, where it keeps one, and which one in a container needs.
+pub const SYSTEMDS: &str = "name=systemd";
 
 /// The cgroup hierarchies of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +55,7 @@ pub struct Layout {
 /// One v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct V1 {
-    /// The controllers on it (`cpu` and `cpuacct` often share one).
+    /// The controllers on it (`cpu` and `cpuacct` often share one), or [`SYSTEMDS`].
     pub controllers: Vec<String>,
     /// Where it is mounted.
     pub path: PathBuf,
@@ -97,6 +113,9 @@ fn layout_at(root: &Path) -> Result<Layout> {
 
 /// The controllers that a v1 mount's name stands for, or `None` where a container has nothing to do with any of them.
 fn joined_controllers(name: &str) -> Option<Vec<String>> {
+    if name == "systemd" {
+        return Some(vec![SYSTEMDS.to_owned()]);
+    }
     let mut controllers = name.split(',');
     controllers
         .clone()
@@ -171,8 +190,8 @@ mod tests {
             ("memory", Some(&["memory"])),
             ("cpu,cpuacct", Some(&["cpu", "cpuacct"])),
             ("net_cls,net_prio", Some(&["net_cls", "net_prio"])),
-            ("devices", None),
-            ("systemd", None),
+            ("systemd", Some(&["name=systemd"])),
+            ("elogind", None),
             ("unified", None),
         ];
         for (name, wanted) in cases {

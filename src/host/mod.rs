@@ -9,6 +9,6 @@ mod net;
 pub mod processes;
 mod users;
 
-pub use cgroups::{Layout, Membership, V1, cgroups, membership, own_membership};
+pub use cgroups::{Layout, Membership, SYSTEMDS, V1, cgroups, membership, own_membership};
 pub use net::{Interface, interfaces};
 pub use users::in_user_namespace;
