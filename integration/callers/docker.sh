@@ -244,6 +244,39 @@ eventually running 3
 docker service rm s
 eventually sh -c 'test -z "$(docker ps -q)"'
 
+== an engine in a container: dockerd there, with this runtime, and a container of its own
+mkdir -p root/etc root/usr
+for name in bin sbin lib lib64; do ln -sfn usr/$name root/$name; done
+cp /etc/passwd /etc/group /etc/nsswitch.conf root/etc/
+tar -C root -c . | docker import - engine
+privileged=--privileged
+if ! grep 'CapEff:.000001ffffffffff' /proc/self/status; then
+	privileged='--cap-add all --cap-drop sys_resource --security-opt seccomp=unconfined --security-opt systempaths=unconfined'
+fi
+cat >inside <<'END'
+set -eux
+for place in /sys /sys/fs/cgroup /sys/fs/cgroup/*/; do
+	! mountpoint -q $place || mount -o remount,bind,rw $place
+done
+dockerd --add-runtime this=/runtime --default-runtime this --iptables=false --bridge=none --storage-driver vfs \
+	--exec-opt native.cgroupdriver=cgroupfs >/var/lib/dockerd.log 2>&1 &
+for _ in $(seq 300); do ! docker version || break; sleep 0.1; done
+docker load --input /images/busy.docker-archive
+test "$(docker run --rm --network none --memory 64m localhost/busy echo deeper)" = deeper
+docker run -d --name one --network none localhost/busy sleep 1000
+test "$(docker exec one echo in)" = in
+docker rm -f one
+docker info --format '{{.DefaultRuntime}}' | grep -x this
+kill $!
+wait $! || true
+echo whole
+END
+# No --rm: what it says of a failure is read from its log.
+docker run --name outer $privileged --network none -v /usr:/usr:ro -v "$RUNTIME:/runtime:ro" -v "$IMAGES:/images:ro" \
+	-v "$PWD/inside:/inside:ro" --tmpfs /run:exec --tmpfs /tmp --tmpfs /var/lib:exec engine sh /inside | grep -x whole
+docker rm outer
+docker rmi -f engine
+
 == fifty run and end
 for _ in $(seq 50); do run --rm busy true; done
 

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 /// it.
 fn privileged<'t>(draft: Draft<'t>, runtime: &Path) -> Draft<'t> {
     let rootfs = draft.rootfs();
-    let inner = inner(&draft.spec);
+    let [once, long] =
+        ["print deeper + pid + ids + exit 5", "pause"].map(|steps| inner(&draft.spec, steps));
     let draft = draft
         .writable()
         .without("/linux/maskedPaths")
@@ -27,7 +28,8 @@ fn privileged<'t>(draft: Draft<'t>, runtime: &Path) -> Draft<'t> {
         .capabilities(ALL)
         .edit(changeable)
         .dir("/run")
-        .file("/inner/config.json", inner.to_string(), 0o644);
+        .file("/inner/config.json", once.to_string(), 0o644)
+        .file("/inner/long/config.json", long.to_string(), 0o644);
     for dir in ["proc", "sys", "dev", "tmp", "etc"] {
         fs::create_dir_all(rootfs.join("inner/rootfs").join(dir)).unwrap();
     }
@@ -52,13 +54,12 @@ fn changeable(spec: &mut Value) {
     }
 }
 
-/// The document of what runs inside, which is a usual one.
-fn inner(usual: &Value) -> Value {
+/// The document of what runs inside, which is a usual one: `steps` of the probe.
+fn inner(usual: &Value, steps: &str) -> Value {
     let mut inner = usual.clone();
-    let steps = [
-        "/probe", "print", "deeper", "+", "pid", "+", "ids", "+", "exit", "5",
-    ];
-    set(&mut inner, "/process/args", json!(steps));
+    let args: Vec<&str> = [&["/probe"], &*steps.split(' ').collect::<Vec<_>>()].concat();
+    set(&mut inner, "/process/args", json!(args));
+    set(&mut inner, "/root/path", json!("/inner/rootfs"));
     inner["linux"]
         .as_object_mut()
         .unwrap()
@@ -104,6 +105,18 @@ fn a_life_inside(c: &Container<'_>) {
     assert!(run.stdout.contains("deeper"), "{}", run.stdout);
     assert_eq!(run.seen("pid")["pid"], 1, "of PIDs of its own");
     assert_eq!(run.seen("ids")["uid"], 0);
+    // Some runtimes' exec waits for whoever has its output.
+    let detached = "exec /runtime --root /run/inner run --detach --bundle /inner/long two </dev/null >/dev/null 2>&1";
+    let shell = c.exec_call(&[], &["/usr/bin/sh", "-c", detached]);
+    shell.end().ok();
+    let exec = call(
+        c,
+        &["exec", "two", "/probe", "print", "entered", "+", "pid"],
+    )
+    .ok();
+    assert!(exec.stdout.contains("entered"), "{}", exec.stdout);
+    assert_ne!(exec.seen("pid")["pid"], 1, "beside the first");
+    call(c, &["delete", "--force", "two"]).ok();
     let listed = call(c, &["list", "--quiet"]).ok();
     assert_eq!(listed.stdout.trim(), "", "of what ran nothing is left");
     c.end();

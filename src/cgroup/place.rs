@@ -149,7 +149,7 @@ fn scope(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<
         Manager::System
     };
     let scope = Scope::plan(wanted, asker.id, manager)?;
-    let root = systemd::root(&scope.manager)?;
+    let root = systemd::root(&scope.manager, layout)?;
     let paths = Paths::in_scope(scope, &root, asker.id, layout);
     let entry = match asker.is_user {
         true => entry(&paths)?,
@@ -160,7 +160,8 @@ fn scope(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<
 
 /// How a child of this process, which may be any user's, can come into the cgroup at `paths`.
 pub fn entry(paths: &Paths) -> Result<Entry> {
-    let own = host::own_membership(&Procfs::open()?)?;
+    let layout = Layout::unified(&paths.unified.mount);
+    let own = host::own_membership(&Procfs::open()?)?.as_mounted(&layout)?;
     let own = own.unified().unwrap_or(Path::new(""));
     Ok(match delegation::may_enter(&paths.unified, own) {
         true => Entry::Cloned,
@@ -171,7 +172,7 @@ pub fn entry(paths: &Paths) -> Result<Entry> {
 /// A user's: beside the caller's own cgroup, as runc has it, or below that; where neither is delegated to the user, none.
 fn users(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
     let id = asker.id;
-    let own = host::own_membership(&Procfs::open()?)?;
+    let own = host::own_membership(&Procfs::open()?)?.as_mounted(layout)?;
     let own = own.unified().unwrap_or(Path::new("/"));
     let is_absolute = wanted.is_some_and(|path| path.starts_with('/'));
     let bases = match is_absolute {

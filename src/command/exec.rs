@@ -331,7 +331,7 @@ fn prepare(
             return Err(Error::new(Kind::Invalid, text));
         }
         (false, None) => {
-            let membership = host::membership(&Procfs::open()?, init.pid)?;
+            let membership = host::membership(&Procfs::open()?, init.pid)?.as_mounted(&layout)?;
             let paths = Paths::of(&membership, &layout)?;
             Some(Cgroup::open(&paths)?.ok_or_else(gone)?)
         }

@@ -36,7 +36,7 @@ use crate::cgroup::Cgroup;
 use crate::cli::meant::{Global, Verb};
 use crate::cli::report::{self, Log};
 use crate::error::Result;
-use crate::host;
+use crate::host::{self, Layout};
 use crate::parent::seal;
 use crate::store::{Record, Store};
 use crate::timings;
@@ -116,7 +116,8 @@ fn own_cgroup(record: &Record) -> Result<Option<Cgroup>> {
     match &record.init {
         // The mark is an attribute, which a container that may write its cgroup can take away.
         Some(init) if init.is_alive()? => {
-            let membership = host::membership(&Procfs::open()?, init.pid)?;
+            let layout = Layout::unified(&record.cgroup.unified.mount);
+            let membership = host::membership(&Procfs::open()?, init.pid)?.as_mounted(&layout)?;
             let found = membership.unified().unwrap_or(Path::new(""));
             let is_in = found
                 .strip_prefix("/")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where this machine has its cgroup hierarchies, and in which cgroups a process is. Called by the verbs that make or
-//! enter a cgroup; needs no privilege. The mount table is never read: its length grows with the machine's load.
+//! Where this machine has its cgroup hierarchies. Called by the verbs that make or enter a cgroup; needs no privilege. The
+//! mount table is not read: its length grows with the machine's load.
 //!
 //! ```text
 //! cgroup v2   /sys/fs/cgroup            cgroup2              one statfs(2) tells
@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use corten_sys::cgroup_fs::{self, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
-use corten_sys::fs::{self, Mode, OFlags, Procfs};
+use corten_sys::fs::{self, Mode, OFlags};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::sort;
@@ -62,6 +62,14 @@ pub struct V1 {
 }
 
 impl Layout {
+    /// Of a caller who asks for the unified hierarchy alone, mounted at `path`.
+    pub fn unified(path: &Path) -> Self {
+        Self {
+            unified: path.to_owned(),
+            v1: Vec::new(),
+        }
+    }
+
     /// The index in `v1` of the hierarchy that has `controller`.
     pub fn v1_with(&self, controller: &str) -> Option<usize> {
         let has = |v1: &V1| v1.controllers.iter().any(|name| name == controller);
@@ -76,10 +84,7 @@ pub fn cgroups() -> Result<Layout> {
 
 fn layout_at(root: &Path) -> Result<Layout> {
     if cgroup_fs::filesystem_at(root)? == Some(CGROUP2_SUPER_MAGIC) {
-        return Ok(Layout {
-            unified: root.to_owned(),
-            v1: Vec::new(),
-        });
+        return Ok(Layout::unified(root));
     }
     let unified = root.join("unified");
     if cgroup_fs::filesystem_at(&unified)? != Some(CGROUP2_SUPER_MAGIC) {
@@ -123,63 +128,6 @@ fn joined_controllers(name: &str) -> Option<Vec<String>> {
         .then(|| controllers.by_ref().map(str::to_owned).collect())
 }
 
-/// In which cgroups a process is: one line of /proc/PID/cgroup each.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Membership(Vec<(Vec<String>, PathBuf)>);
-
-impl Membership {
-    /// Reads the text of /proc/PID/cgroup: lines of `number:controllers:path`, where v2 is `0::path`.
-    pub fn parse(text: &str) -> Result<Self> {
-        let mut memberships = Vec::new();
-        for line in text.lines() {
-            let mut fields = line.splitn(3, ':');
-            let (Some(_), Some(controllers), Some(path)) =
-                (fields.next(), fields.next(), fields.next())
-            else {
-                let text = format!("cgroup membership {line:?} has fewer than three fields");
-                return Err(Error::new(Kind::System, text));
-            };
-            let controllers = controllers.split(',').filter(|name| !name.is_empty());
-            memberships.push((controllers.map(str::to_owned).collect(), path.into()));
-        }
-        Ok(Self(memberships))
-    }
-
-    /// The cgroup on the v2 hierarchy, as an absolute path below its mount.
-    pub fn unified(&self) -> Option<&Path> {
-        let mut found = self.0.iter().filter(|(names, _)| names.is_empty());
-        found.next().map(|(_, path)| path.as_path())
-    }
-
-    /// All of them: the controllers of each hierarchy (none for v2's) and the cgroup on it.
-    pub fn all(&self) -> impl Iterator<Item = (&[String], &Path)> {
-        let all = self.0.iter();
-        all.map(|(names, path)| (names.as_slice(), path.as_path()))
-    }
-
-    /// The cgroup on the v1 hierarchy that has `controller`.
-    pub fn v1(&self, controller: &str) -> Option<&Path> {
-        let has = |names: &Vec<String>| names.iter().any(|name| name == controller);
-        let mut found = self.0.iter().filter(|(names, _)| has(names));
-        found.next().map(|(_, path)| path.as_path())
-    }
-}
-
-/// The cgroups that the process `pid` is in, as `proc` (of the runtime's own PID namespace) tells.
-pub fn membership(proc: &Procfs, pid: i32) -> Result<Membership> {
-    let text = proc
-        .read(&format!("{pid}/cgroup"))
-        .with_context(|| format!("read the cgroups of process {pid}"))?;
-    Membership::parse(&String::from_utf8_lossy(&text))
-}
-
-/// The cgroups that the caller is in.
-pub fn own_membership(proc: &Procfs) -> Result<Membership> {
-    let file = proc.own_file("cgroup", OFlags::RDONLY)?;
-    let text = fs::read_to_end(file.as_fd(), 1 << 20).context("read the caller's own cgroups")?;
-    Membership::parse(&String::from_utf8_lossy(&text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,16 +168,5 @@ mod tests {
             "no cgroup2 at /nonexistent or /nonexistent/unified; mount it: mkdir -p /nonexistent/unified && mount -t \
              cgroup2 cgroup2 /nonexistent/unified"
         );
-    }
-
-    #[test]
-    fn reads_memberships() {
-        let found = Membership::parse("4:memory:/a\n3:cpu,cpuacct:/b:c\n1:name=systemd:/\n0::/d\n");
-        let found = found.unwrap();
-        assert_eq!(found.unified(), Some(Path::new("/d")));
-        assert_eq!(found.v1("memory"), Some(Path::new("/a")));
-        assert_eq!(found.v1("cpuacct"), Some(Path::new("/b:c")));
-        assert_eq!(found.v1("pids"), None);
-        assert!(Membership::parse("4:memory").is_err());
     }
 }

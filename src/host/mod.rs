@@ -5,10 +5,12 @@
 mod cgroups;
 pub mod kernel;
 pub mod lsm;
+mod membership;
 mod net;
 pub mod processes;
 mod users;
 
-pub use cgroups::{Layout, Membership, SYSTEMDS, V1, cgroups, membership, own_membership};
+pub use cgroups::{Layout, SYSTEMDS, V1, cgroups};
+pub use membership::{Membership, membership, own_membership};
 pub use net::{Interface, interfaces};
 pub use users::in_user_namespace;

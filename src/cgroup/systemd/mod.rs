@@ -47,7 +47,7 @@ use rustbus::wire::unmarshal::traits::Variant;
 use super::resources::Setting;
 use super::{Paths, Place};
 use crate::error::{Context, Error, Kind, Result};
-use crate::host;
+use crate::host::{self, Layout};
 use crate::plan::scope::{Manager, Scope};
 use bus::{Bus, Refusal};
 
@@ -61,10 +61,10 @@ const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// The cgroup of `manager` itself, relative to the mount: its units are below it.
-pub fn root(manager: &Manager) -> Result<PathBuf> {
+pub fn root(manager: &Manager, layout: &Layout) -> Result<PathBuf> {
     let text = match manager {
         Manager::System => {
-            let membership = host::membership(&Procfs::open()?, 1)?;
+            let membership = host::membership(&Procfs::open()?, 1)?.as_mounted(layout)?;
             let cgroup = membership.unified().unwrap_or(Path::new("/"));
             // systemd keeps itself out of the way of its units.
             match cgroup.file_name() {
@@ -216,7 +216,8 @@ pub fn move_in(paths: &Paths, place: &Place, pid: i32) -> Result<()> {
         Ok(())
     };
     ask().with_context(|| format!("have systemd move process {pid} into {}", scope.unit))?;
-    let membership = host::membership(&Procfs::open()?, pid)?;
+    let layout = Layout::unified(&place.mount);
+    let membership = host::membership(&Procfs::open()?, pid)?.as_mounted(&layout)?;
     let found = membership.unified().unwrap_or(Path::new(""));
     if found.strip_prefix("/") == Ok(&place.cgroup) {
         return Ok(());

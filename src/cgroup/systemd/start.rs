@@ -16,7 +16,7 @@ use crate::cgroup::create::refuse_used;
 use crate::cgroup::resources::Setting;
 use crate::cgroup::{Cgroup, Paths};
 use crate::error::{Context, Error, Kind, Result};
-use crate::host;
+use crate::host::{self, Layout};
 use crate::plan::scope::Scope;
 
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
@@ -195,7 +195,8 @@ impl Request<'_> {
 
 /// Whether the process is where the scope's processes are.
 pub(in crate::cgroup) fn is_in(paths: &Paths, pid: i32) -> Result<bool> {
-    let membership = host::membership(&Procfs::open()?, pid)?;
+    let layout = Layout::unified(&paths.unified.mount);
+    let membership = host::membership(&Procfs::open()?, pid)?.as_mounted(&layout)?;
     let found = membership.unified().unwrap_or(Path::new(""));
     Ok(found.strip_prefix("/") == Ok(&paths.unified.cgroup))
 }
