@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # containerd with ctr, and runc's own shim. Read by `cargo xtask integration containerd`, where the form is described.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+# Where this Debian's CRIU does not work, another one is in the first of these.
+export PATH=$IMAGES/criu:/usr/sbin:/usr/bin:/sbin:/bin
 export CONTAINERD_ADDRESS=/run/containerd/containerd.sock
 export CONTAINERD_NAMESPACE=callers
 image=localhost/busy:latest
@@ -20,6 +21,8 @@ not() { ! "$@"; }
 eventually() { for _ in $(seq 100); do ! "$@" || return 0; sleep 0.1; done; false; }
 ends_with() { wanted=$1; shift; status=0; "$@" || status=$?; test $status = "$wanted"; }
 is() { task ls | grep -E "^$1 .* $2"; }
+# Who it is, which another start would not be, and how far it has counted.
+COUNTER='who=$(cat /proc/sys/kernel/random/uuid); n=0; while :; do n=$((n+1)); echo $who $n >/tmp/next; mv /tmp/next /tmp/told; usleep 20000; done'
 # Those of containers.
 cgroups() { find /sys/fs/cgroup -type d -path '*/callers/*' | sort; }
 
@@ -133,6 +136,26 @@ pkill -KILL -f 'containerd-shim-runc-v2.*-id c( |$)'
 eventually sh -c '! ctr task ls | grep "^c .*RUNNING"'
 ctr task rm -f c || true
 ctr container rm c
+
+== checkpoint and restore: it goes on where it was
+run -d $image c sh -c "$COUNTER"
+told() { task exec --exec-id "e$RANDOM" c cat /tmp/told; }
+eventually told
+who=$(told | cut -d' ' -f1)
+beyond() { told | { read -r name n; test "$name" = "$who" && test "$n" -gt "$1"; }; }
+eventually beyond 5
+task checkpoint --image-path "$PWD/written" c
+test -s written/descriptors.json
+beyond 5
+ctr container checkpoint --image --task --rw c localhost/written
+task kill -s KILL c
+eventually is c STOPPED
+task rm c
+ctr container rm c
+ctr container restore --live c localhost/written
+eventually is c RUNNING
+eventually beyond 5
+ctr image rm localhost/written
 
 == fifty run and end
 for n in $(seq 50); do run --rm $image n$n true; done

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::callers::{self, Caller, View};
+use crate::criu::{self, Tree};
 use crate::failure::{Failure, Result};
+use crate::scratch::Scratch;
 use crate::{build, command, packages, report, runtime, validation, workspace};
 
 /// What is run, and under what.
@@ -72,6 +74,10 @@ pub fn run(options: &Options) -> Result<()> {
         .env("CORTEN_RUNTIME", &runtime)
         .env("CORTEN_BIN", dist.join("corten"))
         .env("CORTEN_PROBE", dist.join("probe"));
+    let scratch = Scratch::new("suite")?;
+    if let Some(directory) = criu::directory(scratch.path(), Tree::There)? {
+        suite.env("PATH", criu::path(&directory));
+    }
     suite.args([
         "test",
         "--package",

@@ -10,6 +10,7 @@ mod bundle;
 mod callers;
 mod check;
 mod command;
+mod criu;
 mod demo;
 mod dist;
 mod failure;

@@ -62,10 +62,13 @@ pub fn ensure(packages: &[&str]) -> Result<()> {
     )
 }
 
+/// Where the tree of Debian's sid is.
+pub const SID_TREE: &str = "/var/cache/corten/callers/sid";
+
 /// A tree of Debian's sid with the packages, made once; what a later caller lacks in it is added.
 pub fn sid_tree(packages: &[&str]) -> Result<PathBuf> {
     ensure(&["debootstrap"])?;
-    let tree = PathBuf::from("/var/cache/corten/callers/sid");
+    let tree = PathBuf::from(SID_TREE);
     let script = workspace::root().join("integration/callers/tree");
     let mut made = Command::new("sh");
     command::run(made.arg(script).arg(&tree).args(packages))?;

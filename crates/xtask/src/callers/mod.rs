@@ -20,6 +20,7 @@ use clap::ValueEnum;
 
 use self::script::Script;
 use self::table::Verdict;
+use crate::criu::{self, Tree};
 use crate::failure::{Context, Failure, Result};
 use crate::scratch::Scratch;
 use crate::{build, bundle, command, packages, report, runtime, workspace};
@@ -120,6 +121,10 @@ pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Resul
         }
         View::Sid => Some(packages::sid_tree(&[PACKAGES, caller.packages()].concat())?),
     };
+    if view == View::Host && caller.packages().contains(&"criu") {
+        // Scripts look for it in there.
+        criu::directory(work.path(), Tree::Made)?;
+    }
     let corten = workspace::dist()?.join("corten");
     let runc = match view {
         View::Host => runtime::located("runc").ok_or_else(|| Failure::new("no runc here"))?,
