@@ -317,13 +317,19 @@ fn process_cases() -> Vec<Case> {
             "/process/capabilities/bounding",
             json!(["CAP_KILL", "CAP_FLY"]),
             "/process/capabilities/bounding/1",
-            "`CAP_FLY` is no capability",
+            "`CAP_FLY` is no capability that corten knows: left out",
         ),
         (
             "/process/capabilities/bounding",
             json!(["KILL"]),
             "/process/capabilities/bounding/0",
             "`KILL` is no capability",
+        ),
+        (
+            "/process/capabilities/bounding",
+            json!(["CAP_"]),
+            "/process/capabilities/bounding/0",
+            "`CAP_` is no capability",
         ),
         (
             "/process/capabilities/bounding",

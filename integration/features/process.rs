@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The process: arguments, environment, cwd, ids, umask, capabilities, rlimits, no_new_privs, oom_score_adj, signals.
 
-use corten_integration::{caps, trial};
+use std::path::Path;
+
+use corten_integration::{Container, Driver, Trial, caps, is_everyones, trial};
 use serde_json::{Value, json};
 
 const CHOWN: u64 = 1 << 0;
@@ -286,6 +288,64 @@ fn has_the_five_capability_sets_of_the_document() {
             sets(&c.run().ok().seen("status")),
             [CHOWN | KILL | NET_RAW, KILL, KILL, KILL, KILL]
         );
+    });
+}
+
+/// Those of all sets but the inheritable and the ambient one.
+fn with_capabilities<'t>(t: &'t Trial, names: &[&str]) -> Container<'t> {
+    let draft = t.container().capabilities(names);
+    draft.probe("status").done()
+}
+
+/// A kernel to come has more of them: a warning, as the specification has it.
+#[test]
+fn capabilities_that_are_not_known_are_left_out() {
+    trial(|t| {
+        let c = with_capabilities(t, &["CAP_CHOWN", "CAP_EVERYTHING"]);
+        let run = c.run().ok();
+        assert_eq!(sets(&run.seen("status")), [CHOWN, CHOWN, CHOWN, 0, 0]);
+        assert!(run.stderr.contains("CAP_EVERYTHING"), "{}", run.stderr);
+    });
+}
+
+#[test]
+fn capabilities_that_the_caller_lacks_are_left_out() {
+    trial(|t| {
+        if is_everyones() {
+            eprintln!("in a user namespace of its own it has them all: nothing to test");
+            return;
+        }
+        let c = with_capabilities(t, &["CAP_CHOWN", "CAP_NET_RAW"]);
+        let with_fewer = |verb: &str, args: &[&str]| {
+            let call = t.program(Path::new("/usr/bin/setpriv"));
+            let call = call.arg("--bounding-set=-net_raw").arg(&t.runtime.path);
+            let call = call
+                .arg("--root")
+                .arg(t.state_root())
+                .args(Driver::current().flags());
+            call.arg(verb).args(args).end().ok()
+        };
+        let bundle = c.bundle.to_string_lossy().into_owned();
+        let run = with_fewer("run", &["--bundle", &bundle, &c.id]);
+        assert_eq!(sets(&run.seen("status")), [CHOWN, CHOWN, CHOWN, 0, 0]);
+        let said = "/process/capabilities: the caller lacks CAP_NET_RAW: left out";
+        assert!(t.says(&run.stderr, said), "{}", run.stderr);
+        if t.is_corten() {
+            let check = with_fewer("check", &[&bundle]);
+            assert!(
+                check.stdout.contains("the caller lacks CAP_NET_RAW"),
+                "{}",
+                check.stdout
+            );
+        }
+
+        let held = t.container().capabilities(&["CAP_CHOWN", "CAP_NET_RAW"]);
+        let held = held.probe("print up + pause").done();
+        held.run_detached();
+        let exec = with_fewer("exec", &[&held.id, "/probe", "status"]);
+        assert_eq!(sets(&exec.seen("status")), [CHOWN, CHOWN, CHOWN, 0, 0]);
+        assert!(t.says(&exec.stderr, said), "{}", exec.stderr);
+        held.end();
     });
 }
 

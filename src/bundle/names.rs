@@ -121,6 +121,21 @@ pub fn capability(name: &str) -> Option<u8> {
     index(&CAPABILITIES, name)
 }
 
+/// Whether a kernel to come may have a capability of that name.
+pub fn may_be_capability(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    name.strip_prefix("CAP_")
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_plain))
+}
+
+/// What is said where a process does not get the capabilities whose bits are set, since its caller has not got them.
+pub fn not_granted(capabilities: u64) -> String {
+    let all = CAPABILITIES.iter().enumerate();
+    let named = all.filter(|(number, _)| capabilities & (1 << number) != 0);
+    let names: Vec<&str> = named.map(|(_, name)| *name).collect();
+    format!("the caller lacks {}: left out", names.join(", "))
+}
+
 /// A resource limit's number.
 pub fn rlimit(name: &str) -> Option<u8> {
     index(&RLIMITS, name)

@@ -216,7 +216,7 @@ pub static PROBES: &[Probe] = &[
     probe(
         "/process/capabilities",
         "capabilities(7)",
-        "the caller has what the process is to have",
+        "what the caller lacks the process is not given",
         process::capabilities,
     ),
     probe(

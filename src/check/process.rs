@@ -9,7 +9,7 @@ use corten_sys::{Errno, probe};
 
 use super::Asked;
 use crate::bundle::finding::Report;
-use crate::bundle::names::{CAPABILITIES, RLIMITS, rlimit};
+use crate::bundle::names::{RLIMITS, not_granted, rlimit};
 use crate::host::{kernel, lsm};
 
 pub(super) fn limits(asked: &Asked<'_>, report: &mut Report) {
@@ -70,18 +70,10 @@ pub(super) fn capabilities(asked: &Asked<'_>, report: &mut Report) {
     let Ok((permitted, _)) = corten_sys::process::capabilities() else {
         return;
     };
-    let lacking = asked.plan.process.capabilities.permitted & !permitted;
-    let names = CAPABILITIES.iter().enumerate();
-    let names: Vec<&str> = names
-        .filter(|(number, _)| lacking & (1 << number) != 0)
-        .map(|(_, name)| *name)
-        .collect();
-    if !names.is_empty() {
-        report.lacks(
-            "/process/capabilities",
-            format!("the caller lacks {}", names.join(", ")),
-            "leave them out, or give them to corten",
-        );
+    let mut sets = asked.plan.process.capabilities;
+    let lacking = sets.limit_to(permitted);
+    if lacking != 0 {
+        report.warn("/process/capabilities", not_granted(lacking));
     }
 }
 

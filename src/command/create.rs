@@ -12,6 +12,7 @@ use corten_sys::{process, socket};
 
 use super::{LOCK_DEADLINE, filter, inherited, interrupt, modules};
 use crate::bundle::finding::Unknown;
+use crate::bundle::names::not_granted;
 use crate::bundle::spec::Spec;
 use crate::bundle::{Bundle, crun};
 use crate::cgroup::place::{self, Asker, Location};
@@ -25,6 +26,7 @@ use crate::host;
 use crate::parent::{self, Init};
 use crate::plan::filter::Filter;
 use crate::plan::namespaces::{self, Caller};
+use crate::plan::process::Process;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{Keyring, Options, Plan};
 use crate::rdt;
@@ -168,6 +170,18 @@ fn try_make(
     })
 }
 
+/// Leaves out the capabilities that the caller can't grant, with a warning, as the specification has it (config.md,
+/// "capabilities"). In a user namespace of its own a process has them all.
+pub(super) fn grant(process: &mut Process, log: &Log) -> Result<()> {
+    let (own, _) = corten_sys::process::capabilities()?;
+    let lacking = process.capabilities.limit_to(own);
+    if lacking != 0 {
+        let pointer = process.pointer;
+        log.warn(format!("{pointer}/capabilities: {}", not_granted(lacking)));
+    }
+    Ok(())
+}
+
 /// What there is of a container before there is a process of it: taken back when it is dropped, the store's part last.
 #[derive(Debug)]
 pub(super) struct Reserved {
@@ -211,6 +225,9 @@ pub(super) fn reserve(
     };
     let mut plan = Plan::new(bundle, options(args, (&place, caller), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
+    if !plan.namespaces.has_user() {
+        grant(&mut plan.process, log)?;
+    }
     let devices = place.hold(&mut plan, &resources)?;
 
     let mut record = intent(args, bundle, &plan, &place)?;

@@ -13,8 +13,8 @@ use corten_sys::socket;
 
 use super::create::{self, write_pid_file};
 use super::{filter, modules, start};
-use crate::bundle;
 use crate::bundle::spec::{LinuxCapabilities, Process, Spec};
+use crate::bundle::{self, names};
 use crate::cgroup::{Cgroup, Entry, Paths, place};
 use crate::cli::meant::{ExecArgs, ExecProcess};
 use crate::cli::report::Log;
@@ -40,6 +40,9 @@ pub(super) fn exec(store: &Store, args: &ExecArgs, log: &Log) -> Result<u8> {
     }
     let terminal = process.terminal;
     let mut plan = plan(&config, &process, pointer, args)?;
+    if !plan.namespaces.contains(Kinds::USER) {
+        create::grant(&mut plan.process, log)?;
+    }
     if container.record().device_control == DeviceControl::Mounts {
         plan::nodev::refuse_capabilities(&plan.process.capabilities, pointer)?;
     }
@@ -185,6 +188,10 @@ fn command(config: &Spec, wanted: &ExecProcess) -> Result<Process> {
         process.selinux_label.clone_from(process_label);
     }
     process.no_new_privileges |= no_new_privs;
+    if let Some(name) = cap.iter().find(|name| names::capability(name).is_none()) {
+        let text = format!("--cap: `{name}` is no capability");
+        return Err(Error::new(Kind::Invalid, text));
+    }
     let sets = process.capabilities.get_or_insert_default();
     add_capabilities(sets, cap);
     Ok(process)

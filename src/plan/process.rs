@@ -84,6 +84,23 @@ pub struct Capabilities {
     pub ambient: u64,
 }
 
+impl Capabilities {
+    /// Leaves out what is not among those that the caller has, `own`, and says what that was. The bounding set stays: it
+    /// only limits, and may be the caller's own.
+    pub fn limit_to(&mut self, own: u64) -> u64 {
+        let lacking = self.permitted & !own;
+        for set in [
+            &mut self.effective,
+            &mut self.permitted,
+            &mut self.inheritable,
+            &mut self.ambient,
+        ] {
+            *set &= own;
+        }
+        lacking
+    }
+}
+
 /// One resource limit (getrlimit(2)); `None` is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -135,9 +152,7 @@ pub fn plan(process: &spec::Process, pointer: &'static str) -> Result<Process> {
         groups: process.user.additional_gids.clone(),
         groups_from: Groups::Document,
         umask: process.user.umask.unwrap_or(DEFAULT_UMASK),
-        capabilities: sets.map_or(Ok(Capabilities::default()), |sets| {
-            capabilities(sets, pointer)
-        })?,
+        capabilities: sets.map(capabilities).unwrap_or_default(),
         limits: limits
             .map(|(index, limit)| one_limit(limit, || format!("{pointer}/rlimits/{index}")))
             .collect::<Result<_>>()?,
@@ -196,26 +211,21 @@ fn one_limit(limit: &spec::PosixRlimit, pointer: impl Fn() -> String) -> Result<
     })
 }
 
-fn capabilities(sets: &spec::LinuxCapabilities, pointer: &str) -> Result<Capabilities> {
-    let set = |names: &[String], which: &str| -> Result<u64> {
-        let mut bits = 0;
-        for (index, name) in names.iter().enumerate() {
-            let at = || format!("{pointer}/capabilities/{which}/{index}");
-            let number = names::capability(name)
-                .ok_or_else(|| Error::invalid(at(), format!("unknown capability {name:?}")))?;
-            bits |= 1_u64 << number;
-        }
-        Ok(bits)
+fn capabilities(sets: &spec::LinuxCapabilities) -> Capabilities {
+    // A name that is not known was warned of.
+    let set = |names: &[String]| {
+        let numbers = names.iter().filter_map(|name| names::capability(name));
+        numbers.fold(0, |bits, number| bits | 1_u64 << number)
     };
-    let permitted = set(&sets.permitted, "permitted")?;
-    let inheritable = set(&sets.inheritable, "inheritable")?;
-    Ok(Capabilities {
-        bounding: set(&sets.bounding, "bounding")?,
-        effective: set(&sets.effective, "effective")?,
+    let permitted = set(&sets.permitted);
+    let inheritable = set(&sets.inheritable);
+    Capabilities {
+        bounding: set(&sets.bounding),
+        effective: set(&sets.effective),
         permitted,
         inheritable,
         // The kernel raises only what is in both (capabilities(7)). Default documents of older tools ask for more and
         // never got it.
-        ambient: set(&sets.ambient, "ambient")? & permitted & inheritable,
-    })
+        ambient: set(&sets.ambient) & permitted & inheritable,
+    }
 }

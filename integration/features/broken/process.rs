@@ -67,13 +67,6 @@ pub const CASES: &[Case] = &[
     ("umask beyond 0777", Set("/process/user/umask", "4096")),
     ("user wrong type", Set("/process/user", "\"root\"")),
     (
-        "capability unknown",
-        Set(
-            "/process/capabilities/bounding",
-            "[\"CAP_KILL\", \"CAP_EVERYTHING\"]",
-        ),
-    ),
-    (
         "capability without its prefix",
         Set("/process/capabilities/effective", "[\"KILL\"]"),
     ),

@@ -84,19 +84,23 @@ fn sets(capabilities: &LinuxCapabilities) -> [(&'static str, &[String]); 5] {
     ]
 }
 
-/// The spec asks for a warning where the kernel can't grant a capability; a name that no kernel ever had is a mistake,
-/// and a container that silently runs with less than was meant fails later and worse.
+/// The spec asks for a warning where a name can't be mapped: a kernel to come may have more of them. What can be no name of
+/// one is a mistake.
 pub(in super::super) fn capability_names(process: &Process, report: &mut Report) {
     let Some(capabilities) = &process.capabilities else {
         return;
     };
     for (set, listed) in sets(capabilities) {
         for (index, name) in listed.iter().enumerate() {
-            if names::capability(name).is_none() {
-                report.refuse(
-                    format!("/capabilities/{set}/{index}"),
-                    format!("`{name}` is no capability"),
-                );
+            let pointer = || format!("/capabilities/{set}/{index}");
+            if names::capability(name).is_some() {
+                continue;
+            }
+            if names::may_be_capability(name) {
+                let text = format!("`{name}` is no capability that corten knows: left out");
+                report.warn(pointer(), text);
+            } else {
+                report.refuse(pointer(), format!("`{name}` is no capability"));
             }
         }
     }
