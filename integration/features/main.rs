@@ -28,6 +28,7 @@ mod hooks;
 mod idmaps;
 mod labels;
 mod lifecycle;
+mod migration;
 mod model;
 mod mounts;
 mod namespaces;
