@@ -8,7 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
-use corten_integration::{Container, Draft, Outcome, Trial, is_everyones, plant, probe, trial};
+use corten_integration::{
+    Container, Draft, Outcome, SYS_RESOURCE, Trial, has_capability, is_everyones, plant, probe,
+    trial,
+};
 use serde_json::{Value, json};
 
 /// The default document without what is worth a note: ambient capabilities that are not inheritable.
@@ -290,10 +293,7 @@ fn host_cases() -> Vec<HostCase> {
             "/linux/uidMappings",
         ));
     }
-    let own = fs::read_to_string("/proc/self/status").unwrap();
-    let own = own.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let own = u64::from_str_radix(own.unwrap().trim(), 16).unwrap();
-    if own & (1 << 24) == 0 {
+    if !has_capability(SYS_RESOURCE) {
         cases.push((
             "a score that the caller may not have",
             |draft| draft.with("/process/oomScoreAdj", json!(-900)),

@@ -3,6 +3,8 @@
 //!
 //! Where there is no CRIU that works on this kernel, a test says so and has nothing to look at.
 
+mod migration;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use crate::bundles::busybox;
 
 /// Whether CRIU can do anything here.
-pub fn has_criu() -> bool {
+fn has_criu() -> bool {
     let checked = Command::new("criu").arg("check").output();
     match checked {
         Ok(output) if output.status.success() => true,
@@ -36,7 +38,7 @@ pub fn has_criu() -> bool {
 }
 
 /// A container whose shell runs `script`, with a directory of the host's at /data.
-pub fn shell<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
+fn shell<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
     let data = t.directory("data");
     let draft = t
         .container()
@@ -50,36 +52,36 @@ pub fn shell<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
 }
 
 /// Counts in /data/n, from 0, until there is /data/end; then exits with 7.
-pub const COUNT: &str = "n=0; while [ ! -e /data/end ]; do n=$((n+1)); echo $n > /data/new; \
+const COUNT: &str = "n=0; while [ ! -e /data/end ]; do n=$((n+1)); echo $n > /data/new; \
                      /bin/busybox mv /data/new /data/n; /bin/busybox usleep 20000; done; exit 7";
 
-pub fn data(t: &Trial, name: &str) -> PathBuf {
+fn data(t: &Trial, name: &str) -> PathBuf {
     t.dir.join("data").join(name)
 }
 
-pub fn count(t: &Trial) -> u64 {
+fn count(t: &Trial) -> u64 {
     let text = fs::read_to_string(data(t, "n")).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
 /// Waits until it has counted on beyond `from`.
 #[track_caller]
-pub fn counts_beyond(t: &Trial, from: u64) -> u64 {
+fn counts_beyond(t: &Trial, from: u64) -> u64 {
     eventually("the count goes on", || Some(count(t)).filter(|n| *n > from))
 }
 
 /// The directory of a checkpoint, as an argument.
-pub fn images(t: &Trial) -> String {
+fn images(t: &Trial) -> String {
     t.dir.join("images").to_string_lossy().into_owned()
 }
 
-pub fn checkpoint(c: &Container<'_>, t: &Trial, args: &[&str]) -> Outcome {
+fn checkpoint(c: &Container<'_>, t: &Trial, args: &[&str]) -> Outcome {
     let images = images(t);
     let args = [&["--image-path", &*images], args].concat();
     c.verb("checkpoint", &args).end()
 }
 
-pub fn restore(c: &Container<'_>, t: &Trial, args: &[&str]) -> Outcome {
+fn restore(c: &Container<'_>, t: &Trial, args: &[&str]) -> Outcome {
     let images = images(t);
     let args = [&["--detach", "--image-path", &*images], args].concat();
     c.bundled("restore", &args).end()
@@ -87,7 +89,7 @@ pub fn restore(c: &Container<'_>, t: &Trial, args: &[&str]) -> Outcome {
 
 /// The checkpoint is whole and the container gone.
 #[track_caller]
-pub fn is_gone(c: &Container<'_>) {
+fn is_gone(c: &Container<'_>) {
     let text = c.verb("state", &[]).end().fails();
     assert!(text.contains("does not exist"), "{text}");
 }
@@ -299,7 +301,7 @@ fn a_terminal_goes_to_the_console_socket_again() {
 }
 
 /// A container that has the host's Python, with a directory at /data.
-pub fn python<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
+fn python<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
     let data = t.directory("data");
     let mut draft = t.container().mount("/data", "bind", &data, &["rbind"]);
     for place in ["/usr", "/lib", "/lib64"] {
@@ -313,7 +315,7 @@ pub fn python<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
     draft.args(&["/usr/bin/python3", "-c", script])
 }
 
-pub fn has_python() -> bool {
+fn has_python() -> bool {
     let there = Path::new("/usr/bin/python3").exists();
     if !there {
         eprintln!("there is no /usr/bin/python3 on this host: nothing to test");

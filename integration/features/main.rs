@@ -28,7 +28,6 @@ mod hooks;
 mod idmaps;
 mod labels;
 mod lifecycle;
-mod migration;
 mod model;
 mod mounts;
 mod namespaces;

@@ -53,7 +53,7 @@ pub use container::Container;
 pub use draft::{Draft, set};
 pub use driver::{Driver, systemd_tool};
 pub use exceptions::{Expected, exceptions, expected};
-pub use kernel::kernel_is_since;
+pub use kernel::{SYS_RESOURCE, has_capability, kernel_is_since};
 pub use overlay::overlay;
 pub use programs::plant;
 pub use runtime::{Runtime, probe, series};
