@@ -29,6 +29,8 @@ pub struct Setup<'a> {
     pub progress: &'a Progress,
     /// The container's init, whose namespaces are joined.
     pub init: OwnedFd,
+    /// Whether the runtime says when to go on.
+    pub waits: bool,
     /// The console socket's connection, for a process with a terminal.
     pub console: Option<OwnedFd>,
     /// Where the runtime looks for the seccomp listener, if there is one.
@@ -42,10 +44,11 @@ pub fn run(setup: Setup<'_>) -> ! {
         channel,
         progress,
         init,
+        waits,
         console,
         handover,
     } = setup;
-    let error = match prepare(plan, (&channel, handover), progress, init, console) {
+    let error = match prepare(plan, (&channel, handover), progress, (init, waits), console) {
         Ok(program) => exec::become_program(&program, &plan.process),
         Err(error) => error,
     };
@@ -60,7 +63,7 @@ fn prepare(
     plan: &JoinPlan,
     (channel, handover): (&ChildEnd, Option<&Handover>),
     progress: &Progress,
-    init: OwnedFd,
+    (init, waits): (OwnedFd, bool),
     console: Option<OwnedFd>,
 ) -> Result<process::Program> {
     let wanted = &plan.process;
@@ -75,9 +78,11 @@ fn prepare(
     }
     progress.begin(Step::Wait);
     process::die_with_parent(true)?;
-    match channel.wait()? {
-        ToChild::Proceed => {}
-        other => return Err(out_of_order(&other, "Proceed")),
+    if waits {
+        match channel.wait()? {
+            ToChild::Proceed => {}
+            other => return Err(out_of_order(&other, "Proceed")),
+        }
     }
 
     progress.begin(Step::JoinNamespaces);

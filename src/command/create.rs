@@ -149,7 +149,7 @@ fn try_make(
             cgroup: (cgroup.as_ref())
                 .filter(|_| plan.entry == Entry::Cloned)
                 .map(cgroup::Reservation::dir),
-            join_groups: &|pid| join_groups(&plan, cgroup.as_ref(), rdt.as_ref(), pid),
+            join_groups: Some(&|pid| join_groups(&plan, cgroup.as_ref(), rdt.as_ref(), pid)),
             gate,
             console,
         },

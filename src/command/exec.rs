@@ -350,18 +350,24 @@ fn prepare(
     let state = start::state(container.record());
     let mut attempt = |entry| {
         let pidfd = init.open()?.ok_or_else(gone)?;
+        let join = |pid| {
+            if let Some(cgroup) = &cgroup {
+                cgroup.bring_in(pid, entry, &container.record().cgroup)?;
+                cgroup.join_v1(pid)?;
+            }
+            join_rdt(container, pid)
+        };
+        let is_on_v1 = cgroup
+            .as_ref()
+            .is_some_and(|cgroup| !cgroup.paths().v1.is_empty());
+        let is_born_in = matches!(entry, Entry::Cloned | Entry::None);
+        let joins = is_on_v1 || !is_born_in || container.record().rdt.is_some();
         let resources = parent::Resources {
             cgroup: cgroup
                 .as_ref()
                 .filter(|_| entry == Entry::Cloned)
                 .map(Cgroup::dir),
-            join_groups: &|pid| {
-                if let Some(cgroup) = &cgroup {
-                    cgroup.bring_in(pid, entry, &container.record().cgroup)?;
-                    cgroup.join_v1(pid)?;
-                }
-                join_rdt(container, pid)
-            },
+            join_groups: joins.then_some(&join),
             gate: None,
             console: &mut console,
         };

@@ -43,9 +43,9 @@ use sources::Opener;
 pub struct Resources<'a> {
     /// The container's directory in cgroup v2; without one the clone is born in the caller's cgroup.
     pub cgroup: Option<BorrowedFd<'a>>,
-    /// Joins what the clone isn't born in: the controllers that the host keeps on v1, resctrl, and where there is no
-    /// other way the cgroup itself.
-    pub join_groups: &'a dyn Fn(i32) -> Result<()>,
+    /// Joins what the clone isn't born in, if there is any of it: the controllers that the host keeps on v1, resctrl, and
+    /// where there is no other way the cgroup itself.
+    pub join_groups: Option<&'a dyn Fn(i32) -> Result<()>>,
     /// The start gate; without one init goes on as soon as it is released.
     pub gate: Option<OwnedFd>,
     /// A connection of the console socket: the clone takes its copy, the caller's stays for another try.
@@ -204,6 +204,8 @@ pub fn join(
             .at(|| format!("{}/execCPUAffinity/initial", plan.process.pointer))
             .remedy("name CPUs that are online and that corten itself may use")?;
     }
+    // Where there is nothing to do for the clone from outside it need not wait for it to be done.
+    let waits = resources.join_groups.is_some() || plan.waits();
     let back = namespaces::enter_pids(plan, init.as_fd())?;
     timings::done("prepare");
     let cloned = process::clone(
@@ -220,6 +222,7 @@ pub fn join(
             channel: childs_end,
             progress: &progress,
             init,
+            waits,
             console: resources.console.take(),
             handover: handover.as_ref(),
         })
@@ -236,7 +239,12 @@ pub fn join(
         moved: None,
     };
     back.leave()?;
-    match joined.bring_in(plan, resources.join_groups, state) {
+    let brought_in = match waits {
+        true => joined.bring_in(plan, resources.join_groups),
+        false => Ok(()),
+    };
+    let ready = |()| joined.until_ready(None, plan.filter.as_ref(), &|_| state.clone());
+    match brought_in.and_then(ready) {
         Ok(()) => Ok(joined),
         Err(error) => Err(joined.explained(error)),
     }
@@ -290,14 +298,14 @@ impl Init {
     fn bring_up(
         &mut self,
         plan: &Plan,
-        join_groups: &dyn Fn(i32) -> Result<()>,
+        join_groups: Option<&dyn Fn(i32) -> Result<()>>,
         sources: sources::Sources,
         joins: &[namespaces::Opened],
     ) -> Result<()> {
         if plan.namespaces.way == Way::Hop {
             self.follow_hop()?;
         }
-        join_groups(self.pid)?;
+        join_groups.map_or(Ok(()), |join| join(self.pid))?;
         if plan.namespaces.has_user() {
             limits::apply(&plan.process, self.pid)?;
         }
@@ -314,23 +322,21 @@ impl Init {
         })
     }
 
-    /// The same for a further process.
+    /// What a further process waits for.
     fn bring_in(
         &mut self,
         plan: &JoinPlan,
-        join_groups: &dyn Fn(i32) -> Result<()>,
-        state: &State<'_>,
+        join_groups: Option<&dyn Fn(i32) -> Result<()>>,
     ) -> Result<()> {
         if !plan.hop.is_empty() {
             self.follow_hop()?;
         }
-        join_groups(self.pid)?;
+        join_groups.map_or(Ok(()), |join| join(self.pid))?;
         if plan.joins_user() {
             limits::apply(&plan.process, self.pid)?;
         }
         self.admit(&plan.process, None)?;
-        self.channel.send(&ToChild::Proceed)?;
-        self.until_ready(None, plan.filter.as_ref(), &|_| state.clone())
+        self.channel.send(&ToChild::Proceed)
     }
 
     /// `error`, or its cause, where it is that the process had been killed before it did anything.

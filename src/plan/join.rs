@@ -45,6 +45,11 @@ pub enum Pids {
 }
 
 impl JoinPlan {
+    /// Whether the runtime has something to do for the process from outside before it does anything itself.
+    pub fn waits(&self) -> bool {
+        !self.hop.is_empty() || self.joins_user() || self.process.oom_score_adj.is_some()
+    }
+
     /// Whether a user namespace is joined.
     pub fn joins_user(&self) -> bool {
         self.namespaces.contains(Kinds::USER)
