@@ -146,7 +146,8 @@ beyond() { told | { read -r name n; test "$name" = "$who" && test "$n" -gt "$1";
 eventually beyond 5
 task checkpoint --image-path "$PWD/written" c
 test -s written/descriptors.json
-beyond 5
+n=$(told | cut -d' ' -f2)
+eventually beyond "$n"
 ctr container checkpoint --image --task --rw c localhost/written
 task kill -s KILL c
 eventually is c STOPPED
@@ -154,7 +155,8 @@ task rm c
 ctr container rm c
 ctr container restore --live c localhost/written
 eventually is c RUNNING
-eventually beyond 5
+n=$(told | cut -d' ' -f2)
+eventually beyond "$n"
 ctr image rm localhost/written
 
 == fifty run and end

@@ -205,7 +205,8 @@ eventually beyond "$((n + 5))"
 podman container checkpoint --export c.tar.gz --compress gzip c
 podman rm c
 podman container restore --import c.tar.gz --name c
-eventually beyond "$((n + 5))"
+n=$(told | cut -d' ' -f2)
+eventually beyond "$n"
 podman stop -t 0 c
 
 == commit, copy

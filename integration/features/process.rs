@@ -316,9 +316,18 @@ fn capabilities_that_the_caller_lacks_are_left_out() {
             return;
         }
         let c = with_capabilities(t, &["CAP_CHOWN", "CAP_NET_RAW"]);
+        // It stays in the caller's bounding set, out of which execve would give it to root.
+        let kept = "-all,+bpf,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+mknod,+net_admin,+perfmon,\
+                    +setgid,+setpcap,+setuid,+sys_admin,+sys_chroot,+sys_ptrace";
+        let dropped = [
+            "--reuid=1000",
+            "--keep-groups",
+            &format!("--inh-caps={kept}"),
+            &format!("--ambient-caps={kept}"),
+        ];
         let with_fewer = |verb: &str, args: &[&str]| {
             let call = t.program(Path::new("/usr/bin/setpriv"));
-            let call = call.arg("--bounding-set=-net_raw").arg(&t.runtime.path);
+            let call = call.args(dropped).arg(&t.runtime.path);
             let call = call
                 .arg("--root")
                 .arg(t.state_root())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A cgroup that exists: who is in it, killing, freezing, and waiting for its events. All by one directory descriptor of
-//! the v2 hierarchy; v1's freezer and task lists are never used for it.
+//! the v2 hierarchy; of v1 only the freezer is looked at, which a container may have used on itself.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -10,8 +10,8 @@ use corten_sys::Errno;
 use corten_sys::cgroup_fs::{self, CGROUP2_SUPER_MAGIC, Change};
 use corten_sys::fs::{self, Mode, OFlags};
 
-use super::Paths;
 use super::remove::Walk;
+use super::{Paths, hybrid};
 use crate::error::{Context, Error, Kind, Result};
 
 /// How a container gets a cgroup.
@@ -97,9 +97,10 @@ impl Cgroup {
     pub fn kill(&self) -> Result<()> {
         match self.write("cgroup.kill", "1") {
             // systemd removes the cgroup of an ended scope at a time of its own; nobody is in one that is gone.
-            Err(error) if is_gone(&error) => Ok(()),
-            answer => answer.with_context(|| format!("kill the processes in {}", self.name())),
+            Err(error) if is_gone(&error) => {}
+            answer => answer.with_context(|| format!("kill the processes in {}", self.name()))?,
         }
+        hybrid::thaw(&self.paths.v1)
     }
 
     /// Waits until no process is left in it and below; an error after `deadline` names those that are.
@@ -148,6 +149,7 @@ impl Cgroup {
     pub fn thaw(&self, deadline: Instant) -> Result<()> {
         self.write("cgroup.freeze", "0")
             .with_context(|| format!("thaw {}", self.name()))?;
+        hybrid::thaw(&self.paths.v1)?;
         if wait_for(self.dir(), Event::Frozen, "0", deadline)? {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 //! What a caller who is not root may do with cgroups, found out before anything is made: where it may make one, and
 //! whether its children can be born in one (cgroups(7), "Delegation containment"). Asks with faccessat2(2), changes nothing.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use corten_sys::{Errno, fs};
 
@@ -34,6 +34,10 @@ pub fn may_enter(place: &Place, own: &Path) -> bool {
     let Ok(own) = own.strip_prefix("/") else {
         return false;
     };
+    // The nearest one is above all that can be seen.
+    if own.components().any(|name| name == Component::ParentDir) {
+        return false;
+    }
     let names = own.components().zip(place.cgroup.components());
     let common = names.take_while(|(own, other)| own == other);
     let mut path = place.mount.clone();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The v1 side of a hybrid host, the whole of it: to be deleted the day v1 dies. Directories on each hierarchy, cpusets
-//! that start with what their parent has, and joins by process number. On a pure v2 host nothing here does anything.
+//! that start with what their parent has, joins by process number, and a freezer that has to be undone. On a pure v2 host
+//! nothing here does anything.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +9,17 @@ use corten_sys::Errno;
 use corten_sys::fs;
 
 use super::Place;
-use super::control::{read_at, write_at};
+use super::control::{is_gone, open_dir, read_at, write_at};
 use super::create::make_levels;
+use super::remove::Walk;
 use super::resources::{Hierarchy, Setting};
 use crate::error::{Context, Error, Kind, Result};
 
-/// Makes the cgroup at each of `places`; what was made is added to `made`. Refuses one that holds processes.
+const FREEZER: &str = "freezer";
+const FROZEN: &str = "freezer.state";
+const THAWED: &str = "THAWED";
+
+/// Makes the cgroup at each of `places`; what was made is added to `made`. Refuses one that holds processes or is frozen.
 pub(super) fn make(places: &[Place], made: &mut Vec<PathBuf>) -> Result<()> {
     for place in places {
         let before = made.len();
@@ -23,7 +29,11 @@ pub(super) fn make(places: &[Place], made: &mut Vec<PathBuf>) -> Result<()> {
             let text = format!("cgroup {} holds processes already", path.display());
             return Err(Error::new(Kind::Exists, text).at("/linux/cgroupsPath"));
         }
-        if place.controllers.iter().any(|name| name == "cpuset") {
+        if is_frozen(place)? {
+            let text = format!("cgroup {} is frozen", path.display());
+            return Err(Error::new(Kind::Exists, text).at("/linux/cgroupsPath"));
+        }
+        if place.has("cpuset") {
             inherit_cpuset(place)
                 .with_context(|| format!("fill the empty cpuset of {}", path.display()))?;
         }
@@ -90,6 +100,33 @@ pub(super) fn realtime(places: &[Place], settings: &[Setting]) -> Result<()> {
     Ok(())
 }
 
+/// Lets all go on that is in the cgroups at `places` and below. SECURITY: what v1's freezer holds does not end when it is
+/// killed, and a container that may change its cgroups can freeze itself.
+pub(super) fn thaw(places: &[Place]) -> Result<()> {
+    for place in places.iter().filter(|place| place.has(FREEZER)) {
+        let top = match open_dir(fs::CWD, &place.path()) {
+            Err(error) if is_gone(&error) => continue,
+            top => top?,
+        };
+        let mut walk = Walk::new(&top)?;
+        loop {
+            match write_at(walk.here(), Path::new(FROZEN), THAWED) {
+                Err(error) if !is_gone(&error) => return Err(error).context("thaw it"),
+                _ => {}
+            }
+            if !walk.next()? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether v1's freezer holds what is at `place`, or above it.
+fn is_frozen(place: &Place) -> Result<bool> {
+    Ok(place.has(FREEZER) && read(&place.path(), FROZEN)?.trim() != THAWED)
+}
+
 /// Moves the process `pid` into the v1 cgroups.
 pub(super) fn join(places: &[Place], pid: i32) -> Result<()> {
     for place in places {
@@ -102,8 +139,7 @@ pub(super) fn join(places: &[Place], pid: i32) -> Result<()> {
 }
 
 fn explain_join(error: Error, place: &Place) -> Error {
-    let is_cpuset = place.controllers.iter().any(|name| name == "cpuset");
-    if is_cpuset
+    if place.has("cpuset")
         && error
             .to_string()
             .contains(&corten_sys::describe(Errno::NOSPC))

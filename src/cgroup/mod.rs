@@ -16,7 +16,7 @@
 //! update.rs       new limits for a cgroup in use, and the former ones; verify.rs reads limits back
 //! number.rs       numbers as the kernel reads them: pure
 //! stats.rs        what has been used; oom.rs hears of a want of memory
-//! hybrid.rs       v1 directories and joins
+//! hybrid.rs       v1 directories, joins, and its freezer undone
 //! systemd/        a scope of systemd's, asked for over D-Bus, whose cgroup it is
 //! ```
 //!
@@ -43,7 +43,7 @@ pub use attach::DeviceControl;
 pub use control::Cgroup;
 pub use create::Reservation;
 pub use oom::{LastMemory, OomLevel, OomWatch};
-pub use remove::{end, end_intended, remove};
+pub use remove::{end, end_intended, let_end, remove};
 pub use update::on_top;
 
 pub use crate::plan::cgroup_paths::{CgroupDriver, Entry, Paths, Place};

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use corten_sys::fs::{self, FileType, Procfs};
 
 use super::resources::{DeviceType, Resources, may_open};
-use super::{CgroupDriver, DeviceControl, Entry, Paths, delegation, systemd};
+use super::{CgroupDriver, DeviceControl, Entry, Paths, Place, delegation, systemd};
 use crate::error::{Error, Kind, Result};
 use crate::host::{self, Layout, SYSTEMDS, V1};
 use crate::plan::mounts::Source;
@@ -128,6 +128,10 @@ pub fn locate(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Re
         CgroupDriver::Cgroupfs => {
             if !is_user {
                 let paths = Paths::plan(wanted, id, layout, Path::new(""))?;
+                let paths = match leave_out(&paths, layout) {
+                    true => Paths::plan(wanted, id, layout, Path::new(""))?,
+                    false => paths,
+                };
                 let is_free = wanted.is_some() || delegation::may_make(&paths.unified);
                 // Root of a user namespace to whom no cgroup was given, as in a container, has what a user has.
                 if is_free || !host::in_user_namespace()? {
@@ -139,8 +143,27 @@ pub fn locate(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Re
     }
 }
 
+/// Takes hierarchies out of `layout` that have nothing to set, where none can be made on them: it is for what runs in the
+/// container that it is on those. Whether there were such.
+fn leave_out(paths: &Paths, layout: &mut Layout) -> bool {
+    let before = layout.v1.len();
+    let mut places = paths.v1.iter();
+    layout.v1.retain(|_| {
+        let is_dispensable = |place: &Place| {
+            let mut names = place.controllers.iter();
+            names.all(|name| DISPENSABLE.contains(&name.as_str()))
+        };
+        let mut place = places.next().into_iter();
+        place.all(|place| !is_dispensable(place) || delegation::may_make(place))
+    });
+    layout.v1.len() != before
+}
+
+/// What no resource of a container's is set on.
+const DISPENSABLE: [&str; 4] = ["devices", "freezer", "perf_event", SYSTEMDS];
+
 fn scope(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Result<Location> {
-    // There the scope is systemd's to make, too.
+    // systemd makes and removes the scope there, and has its first process in it: init would have to be moved.
     let is_systemds = |v1: &V1| v1.controllers.iter().any(|name| name == SYSTEMDS);
     layout.v1.retain(|v1| !is_systemds(v1));
     let manager = if asker.is_user {

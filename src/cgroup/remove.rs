@@ -13,7 +13,7 @@ use corten_sys::fs;
 use corten_sys::{Errno, process};
 
 use super::control::{Event, is_gone, open_dir, read_members, wait_for};
-use super::{Cgroup, Paths, Place, systemd};
+use super::{Cgroup, Paths, Place, hybrid, systemd};
 use crate::error::{Context, Error, Result};
 
 /// How often a cgroup may be busy for no reason that can be seen, before that is an error.
@@ -56,6 +56,11 @@ pub fn end(
         systemd::await_slices(paths, scope, deadline);
     }
     Ok(())
+}
+
+/// Lets the processes end that were killed, init with them, where something else than `pause` has frozen them.
+pub fn let_end(paths: &Paths) -> Result<()> {
+    hybrid::thaw(&paths.v1)
 }
 
 /// The same for a container of which only the intent is on record: whoever made it was killed, perhaps before it found out

@@ -140,8 +140,11 @@ fn try_make(
         reservation,
         rdt,
         cgroup,
-        plan,
+        mut plan,
     } = reserve(store, args, bundle, entry, log)?;
+    if !plan.namespaces.has_user() {
+        grant(&mut plan.process, log)?;
+    }
     let gate = gate(&reservation, until)?;
     let init = parent::spawn(
         &plan,
@@ -225,9 +228,6 @@ pub(super) fn reserve(
     };
     let mut plan = Plan::new(bundle, options(args, (&place, caller), filter))?;
     modules::settle(&mut plan.process, plan.mount_label.as_deref())?;
-    if !plan.namespaces.has_user() {
-        grant(&mut plan.process, log)?;
-    }
     let devices = place.hold(&mut plan, &resources)?;
 
     let mut record = intent(args, bundle, &plan, &place)?;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use corten_sys::{Errno, process, signal};
 
 use super::own_cgroup;
+use crate::cgroup;
 use crate::cli::meant::KillArgs;
 use crate::error::{Context, Error, Kind, Result};
 use crate::host::processes::in_pid_namespace;
@@ -28,7 +29,13 @@ pub(super) fn kill(store: &Store, args: &KillArgs) -> Result<()> {
         alive && signal_all(&container, args.signal)?
     } else {
         match &record.init {
-            Some(init) => init.signal(args.signal)?,
+            Some(init) => {
+                let reached = init.signal(args.signal)?;
+                if reached && args.signal == SIGKILL {
+                    cgroup::let_end(&record.cgroup)?;
+                }
+                reached
+            }
             None => false,
         }
     };

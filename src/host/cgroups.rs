@@ -22,9 +22,9 @@ use crate::sort;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// The v1 controllers that a container joins where the host keeps them on v1: all, since an engine or an init in it looks
-/// for them, though devices and freezing are v2's work.
-const JOINED: [&str; 13] = [
+/// The v1 controllers that a container joins where the host keeps them on v1: all that an engine or an init in it looks for,
+/// though devices and freezing are v2's work.
+const JOINED: [&str; 14] = [
     "blkio",
     "cpu",
     "cpuacct",
@@ -33,6 +33,7 @@ const JOINED: [&str; 13] = [
     "freezer",
     "hugetlb",
     "memory",
+    "misc",
     "net_cls",
     "net_prio",
     "perf_event",

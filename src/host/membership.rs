@@ -55,7 +55,8 @@ impl Membership {
 
     /// The same from where `layout` has the hierarchies mounted. Where that is a part of one, the kernel still counts from
     /// the hierarchy's root, or that of the cgroup namespace: in an engine's container without such a namespace. What is
-    /// not below the mount becomes `/..`, as outside of a namespace.
+    /// not below the mount becomes `/..`, as outside of a namespace. Of a hierarchy that is mounted whole in a cgroup
+    /// namespace, which hides where it is in there, nothing better is known.
     pub fn as_mounted(mut self, layout: &Layout) -> Result<Self> {
         let mut table = MountTable::default();
         for (names, path) in &mut self.0 {
@@ -90,7 +91,7 @@ fn has(names: &[String], controller: &str) -> bool {
 struct MountTable(Option<String>);
 
 impl MountTable {
-    /// What is mounted at `path`: the directory within its file system.
+    /// What is mounted at `path`, on top: the directory within its file system.
     fn root(&mut self, path: &Path) -> Result<PathBuf> {
         let text = match &mut self.0 {
             Some(text) => text,
@@ -101,19 +102,18 @@ impl MountTable {
                 empty.insert(String::from_utf8_lossy(&text).into_owned())
             }
         };
-        root_in(text, path).ok_or_else(|| {
+        root_in(text, fs::mount_id(path)?).ok_or_else(|| {
             let text = format!("{} is not in the mount table", path.display());
             Error::new(Kind::System, text)
         })
     }
 }
 
-/// The fourth field of the last line (what is mounted there last hides the others) that has `path` as its fifth.
-fn root_in(table: &str, path: &Path) -> Option<PathBuf> {
-    let lines = table.lines().rev().map(|line| line.split(' ').skip(3));
-    let mut fields = lines.map(|mut fields| Some((fields.next()?, fields.next()?)));
-    let found = fields.find_map(|pair| pair.filter(|(_, at)| unescaped(at) == path));
-    found.map(|(root, _)| unescaped(root))
+/// The fourth field of the line whose first is `mount`.
+fn root_in(table: &str, mount: u64) -> Option<PathBuf> {
+    let is_its = |line: &&str| line.split(' ').next().and_then(|id| id.parse().ok()) == Some(mount);
+    let line = table.lines().find(is_its)?;
+    line.split(' ').nth(3).map(unescaped)
 }
 
 /// proc_pid_mountinfo(5) has blanks, line ends and backslashes as `\\` and three octal digits.
@@ -166,17 +166,16 @@ mod tests {
     #[test]
     fn finds_what_is_mounted() {
         let table = "25 1 0:2 / /sys rw - sysfs sysfs rw\n\
-                     30 25 0:3 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 c rw\n\
-                     31 30 0:3 /docker/ab /sys/fs/cgroup ro - cgroup2 c rw\n\
-                     32 30 0:4 /a\\040b\\134 /sys/fs/c\\011d rw - cgroup c rw,memory\n";
-        for (path, root) in [
-            ("/sys", Some("/")),
-            ("/sys/fs/cgroup", Some("/docker/ab")),
-            ("/sys/fs/c\td", Some("/a b\\")),
-            ("/sys/fs", None),
+                     31 25 0:3 /docker/ab /sys/fs/cgroup ro shared:4 - cgroup2 c rw\n\
+                     32 31 0:4 /a\\040b\\134 /sys/fs/c\\011d rw - cgroup c rw,memory\n";
+        for (mount, root) in [
+            (25, Some("/")),
+            (31, Some("/docker/ab")),
+            (32, Some("/a b\\")),
+            (2, None),
         ] {
-            let found = root_in(table, Path::new(path));
-            assert_eq!(found.as_deref(), root.map(Path::new), "{path}");
+            let found = root_in(table, mount);
+            assert_eq!(found.as_deref(), root.map(Path::new), "{mount}");
         }
     }
 

@@ -31,6 +31,11 @@ impl Place {
         self.mount.join(&self.cgroup)
     }
 
+    /// Whether its hierarchy is a v1 one that has `controller`.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+
     /// The directories from just below the mount down to the cgroup itself.
     pub(crate) fn levels(&self) -> Vec<PathBuf> {
         let mut level = self.mount.clone();

@@ -85,11 +85,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Leaves out what is not among those that the caller has, `own`, and says what that was. The bounding set stays: it
-    /// only limits, and may be the caller's own.
+    /// Leaves out what is not among those that the caller has, `own`, and says what that was. Of the bounding set, too, from
+    /// which execve gives root what it has not got.
     pub fn limit_to(&mut self, own: u64) -> u64 {
-        let lacking = self.permitted & !own;
+        let wanted = self.bounding | self.effective | self.permitted | self.inheritable;
         for set in [
+            &mut self.bounding,
             &mut self.effective,
             &mut self.permitted,
             &mut self.inheritable,
@@ -97,7 +98,7 @@ impl Capabilities {
         ] {
             *set &= own;
         }
-        lacking
+        wanted & !own
     }
 }
 

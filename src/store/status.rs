@@ -12,6 +12,7 @@ use corten_sys::{Errno, fs, socket};
 use super::container::{Container, is_locked};
 use super::record::Phase;
 use super::{GATE, file};
+use crate::cgroup::Paths;
 use crate::error::Result;
 
 /// A status of the OCI specification, and `Paused`, which runtimes add.
@@ -57,7 +58,7 @@ pub(super) fn of(container: &Container) -> Result<Status> {
         return Ok(Status::Stopped);
     }
     if !record.cgroup.is_none() {
-        match is_frozen(&record.cgroup.unified.path())? {
+        match is_frozen(&record.cgroup)? {
             Some(true) => return Ok(Status::Paused),
             // It goes after init.
             None if !init.is_alive()? => return Ok(Status::Stopped),
@@ -72,8 +73,15 @@ pub(super) fn of(container: &Container) -> Result<Status> {
 
 /// What `pause` sets, not what `cgroup.events` reports: a pause that was killed half-way must be seen and undone. `None`
 /// where the cgroup is gone.
-fn is_frozen(cgroup: &Path) -> Result<Option<bool>> {
-    let frozen = file::read(&cgroup.join("cgroup.freeze"))?;
+fn is_frozen(cgroup: &Paths) -> Result<Option<bool>> {
+    // On a hybrid host the container may have used v1's freezer itself.
+    if let Some(place) = cgroup.v1.iter().find(|place| place.has("freezer"))
+        && let Some(text) = file::read(&place.path().join("freezer.state"))?
+        && !text.starts_with(b"THAWED")
+    {
+        return Ok(Some(true));
+    }
+    let frozen = file::read(&cgroup.unified.path().join("cgroup.freeze"))?;
     Ok(frozen.map(|text| text.starts_with(b"1")))
 }
 

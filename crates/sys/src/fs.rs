@@ -158,6 +158,15 @@ pub fn stat_path(path: &Path) -> Result<Stat> {
     rustix::fs::stat(path).call("stat", || format!("{path:?}"))
 }
 
+/// The number of the mount that `path` leads to, as /proc/self/mountinfo has it (statx(2), STATX_MNT_ID, Linux 5.8).
+pub fn mount_id(path: &Path) -> Result<u64> {
+    let mask = rustix::fs::StatxFlags::MNT_ID;
+    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), mask);
+    found
+        .call("statx", || format!("{path:?}"))
+        .map(|status| status.stx_mnt_id)
+}
+
 /// Fails unless this process, with its effective ids, may execute the file at `path` (faccessat2(2)).
 pub fn may_execute(path: &Path) -> Result<()> {
     rustix::fs::accessat(CWD, path, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS)

@@ -40,7 +40,11 @@ pub fn directory(scratch: &Path, tree: Tree) -> Result<Option<PathBuf>> {
     fs::create_dir_all(&directory).context(failed)?;
     fs::write(&program, wrapper(&tree)?).context(failed)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).context(failed)?;
-    Ok(works(&program).then_some(directory))
+    if works(&program) {
+        return Ok(Some(directory));
+    }
+    fs::remove_dir_all(&directory).context(|| format!("remove {}", directory.display()))?;
+    Ok(None)
 }
 
 /// `PATH` with `directory` before all else.

@@ -122,6 +122,69 @@ fn a_container_that_froze_itself_is_ended() {
     });
 }
 
+/// What v1's freezer holds does not end when it is killed.
+#[test]
+fn a_container_that_froze_itself_by_v1_is_ended() {
+    trial(|t| {
+        if !v1("freezer") {
+            eprintln!("no freezer of v1 on this host: nothing to test");
+            return;
+        }
+        for below in [true, false] {
+            for force in [true, false] {
+                let id = format!("{}-{below}-{force}", t.prefix);
+                let draft = t.container().id(&id);
+                let draft = writable(draft.with("/linux/cgroupsPath", json!(t.cgroups_path(&id))));
+                let (steps, sub) = match below {
+                    true => (
+                        "mkdir TOP/sub + write TOP/sub/cgroup.procs 0 + write TOP/sub/FILE FROZEN",
+                        "sub",
+                    ),
+                    false => ("write TOP/FILE FROZEN", "."),
+                };
+                let steps = steps.replace("TOP", "/sys/fs/cgroup/freezer");
+                let steps = steps.replace("FILE", "freezer.state");
+                let c = running(draft.probe(&format!("print up + {steps} + exit 0")));
+                let state = c.cgroup("freezer").join(sub).join("freezer.state");
+                eventually("a frozen container", || {
+                    (fs::read_to_string(&state).ok()? == "FROZEN\n").then_some(())
+                });
+                if !below {
+                    assert_eq!(c.status(), "paused");
+                    let text = c.exec("print in").fails();
+                    assert!(t.says(&text, "paused"), "{text}");
+                }
+                if force {
+                    c.delete_force().ok();
+                } else {
+                    c.end();
+                }
+                gone(t, &c);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_place_that_v1_has_frozen_is_refused() {
+    trial(|t| {
+        if !v1("freezer") {
+            eprintln!("no freezer of v1 on this host: nothing to test");
+            return;
+        }
+        let c = t.container().probe("exit 0").done();
+        let place = c.cgroup("freezer");
+        let above = place.parent().unwrap();
+        fs::create_dir_all(above).unwrap();
+        fs::write(above.join("freezer.state"), "FROZEN").unwrap();
+        let text = c.create().fails();
+        fs::write(above.join("freezer.state"), "THAWED").unwrap();
+        assert!(t.says(&text, "is frozen"), "{text}");
+        assert!(!place.exists());
+        c.run().ok();
+    });
+}
+
 /// A part of it frozen, which `resume` knows nothing of.
 #[test]
 fn a_container_that_froze_a_part_of_itself_is_ended() {
