@@ -111,7 +111,10 @@ pub(super) fn thaw(places: &[Place]) -> Result<()> {
         let mut walk = Walk::new(&top)?;
         loop {
             match write_at(walk.here(), Path::new(FROZEN), THAWED) {
-                Err(error) if !is_gone(&error) => return Err(error).context("thaw it"),
+                Err(error) if !is_gone(&error) => {
+                    let path = place.path();
+                    return Err(error).with_context(|| format!("thaw {}", path.display()));
+                }
                 _ => {}
             }
             if !walk.next()? {

@@ -147,15 +147,13 @@ pub fn locate(asker: Asker<'_>, wanted: Option<&str>, layout: &mut Layout) -> Re
 /// container that it is on those. Whether there were such.
 fn leave_out(paths: &Paths, layout: &mut Layout) -> bool {
     let before = layout.v1.len();
-    let mut places = paths.v1.iter();
-    layout.v1.retain(|_| {
-        let is_dispensable = |place: &Place| {
-            let mut names = place.controllers.iter();
-            names.all(|name| DISPENSABLE.contains(&name.as_str()))
-        };
-        let mut place = places.next().into_iter();
-        place.all(|place| !is_dispensable(place) || delegation::may_make(place))
-    });
+    let is_needed = |place: &Place| {
+        let mut names = place.controllers.iter();
+        names.any(|name| !DISPENSABLE.contains(&name.as_str()))
+    };
+    let stays = |place| is_needed(place) || delegation::may_make(place);
+    let mut stays = paths.v1.iter().map(stays);
+    layout.v1.retain(|_| stays.next().unwrap_or(false));
     layout.v1.len() != before
 }
 

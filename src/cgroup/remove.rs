@@ -58,9 +58,10 @@ pub fn end(
     Ok(())
 }
 
-/// Lets the processes end that were killed, init with them, where something else than `pause` has frozen them.
-pub fn let_end(paths: &Paths) -> Result<()> {
-    hybrid::thaw(&paths.v1)
+/// Lets the processes end that were killed, init with them, where something else than `pause` has frozen them, as far as
+/// that can be done.
+pub fn let_end(paths: &Paths) {
+    hybrid::thaw(&paths.v1).ok();
 }
 
 /// The same for a container of which only the intent is on record: whoever made it was killed, perhaps before it found out

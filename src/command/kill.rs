@@ -32,7 +32,7 @@ pub(super) fn kill(store: &Store, args: &KillArgs) -> Result<()> {
             Some(init) => {
                 let reached = init.signal(args.signal)?;
                 if reached && args.signal == SIGKILL {
-                    cgroup::let_end(&record.cgroup)?;
+                    cgroup::let_end(&record.cgroup);
                 }
                 reached
             }
