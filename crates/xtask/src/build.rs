@@ -109,7 +109,8 @@ fn place(built: &Path, to: &Path) -> Result<()> {
             built.display()
         )));
     }
-    let new = to.with_extension("new");
+    // Of a name that nobody has who builds the same tree at the same time.
+    let new = to.with_extension(format!("{}.new", std::process::id()));
     fs::copy(built, &new).context(|| format!("copy {} to {}", built.display(), new.display()))?;
     fs::rename(&new, to).context(|| format!("rename {} to {}", new.display(), to.display()))
 }
