@@ -316,18 +316,22 @@ fn capabilities_that_the_caller_lacks_are_left_out() {
             return;
         }
         let c = with_capabilities(t, &["CAP_CHOWN", "CAP_NET_RAW"]);
-        // It stays in the caller's bounding set, out of which execve would give it to root.
         let kept = "-all,+bpf,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+mknod,+net_admin,+perfmon,\
                     +setgid,+setpcap,+setuid,+sys_admin,+sys_chroot,+sys_ptrace";
-        let dropped = [
-            "--reuid=1000",
-            "--keep-groups",
-            &format!("--inh-caps={kept}"),
-            &format!("--ambient-caps={kept}"),
-        ];
+        let dropped: Vec<String> = match Driver::current() {
+            // It stays in the caller's bounding set, out of which execve would give it to root.
+            Driver::Files => vec![
+                "--reuid=1000".into(),
+                "--keep-groups".into(),
+                format!("--inh-caps={kept}"),
+                format!("--ambient-caps={kept}"),
+            ],
+            // Whoever is not root has another systemd.
+            Driver::Systemd => vec!["--bounding-set=-net_raw".into()],
+        };
         let with_fewer = |verb: &str, args: &[&str]| {
             let call = t.program(Path::new("/usr/bin/setpriv"));
-            let call = call.args(dropped).arg(&t.runtime.path);
+            let call = call.args(&dropped).arg(&t.runtime.path);
             let call = call
                 .arg("--root")
                 .arg(t.state_root())
