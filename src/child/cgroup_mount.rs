@@ -12,7 +12,6 @@ use corten_sys::mount::{self, Attr, FsContext, Reach};
 
 use super::rootfs::leave_peers;
 use crate::error::{Context, Result};
-use crate::host::SYSTEMDS;
 use crate::plan::Plan;
 use crate::plan::cgroup_paths::Place;
 use crate::plan::mounts::Mount;
@@ -118,7 +117,9 @@ fn put(holder: BorrowedFd<'_>, place: &Place, view: BorrowedFd<'_>, batch: &Batc
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY;
     let target = batch.hold(fs::open(holder, Path::new(name), flags, Mode::empty())?);
     mount::attach(view, target.as_fd())?;
-    for controller in place.controllers.iter().filter(|name| *name != SYSTEMDS) {
+    // `name=…` is a hierarchy's own, of which no controller is looked for.
+    let is_controller = |name: &&String| !name.contains('=');
+    for controller in place.controllers.iter().filter(is_controller) {
         if controller.as_str() != name {
             fs::make_symlink(Path::new(name), holder, controller.as_ref())?;
         }

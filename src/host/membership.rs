@@ -5,6 +5,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use corten_sys::Errno;
 use corten_sys::fs::{self, OFlags, Procfs};
 
 use super::Layout;
@@ -69,8 +70,12 @@ impl Membership {
                     .next(),
             };
             let Some(mount) = mount else { continue };
-            if fs::stat_path(mount)?.st_ino == ROOT_INODE {
-                continue;
+            match fs::stat_path(mount) {
+                Ok(status) if status.st_ino == ROOT_INODE => continue,
+                // Then nothing is mounted there that a cgroup could be looked for below.
+                Err(error) if error.errno() == Errno::NOENT => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
             }
             let root = table.root(mount)?;
             *path = match path.strip_prefix(&root) {
