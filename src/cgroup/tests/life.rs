@@ -199,7 +199,8 @@ fn a_fork_bomb_ends_within_a_second() {
     reservation.keep().unwrap();
     ground.spawn("bomb() { bomb 2> /dev/null & bomb 2> /dev/null & wait; }; bomb; sleep 1000");
     let cgroup = ground.open();
-    let end_of_growth = soon();
+    // However slow the machine.
+    let end_of_growth = Instant::now() + Duration::from_secs(120);
     while cgroup.processes().unwrap().len() < 100 {
         assert!(Instant::now() < end_of_growth, "the bomb grows");
         std::thread::yield_now();
