@@ -33,6 +33,8 @@ pub enum Kind {
     /// 6.13 and later, by mistake, whenever that was done more often in one of the caller's cgroup and the target than in
     /// the other (`kill_seq` in kernel/cgroup/cgroup.c). Such a process can be cloned first and moved then.
     Unborn,
+    /// What was waited for did not come in time: whoever can wait longer may try again.
+    TimedOut,
 }
 
 /// An error with its chain of contexts. It travels from the container's side to the runtime's as it is.

@@ -137,13 +137,15 @@ impl Cgroup {
             Ok(true) => return Ok(()),
             Ok(false) => {
                 let text = format!("freeze {}: timed out", self.name());
-                Error::new(Kind::System, text)
+                Error::new(Kind::TimedOut, text)
             }
             Err(error) => error,
         };
         match self.write("cgroup.freeze", "0") {
             Ok(()) => Err(failure),
-            Err(error) => Err(failure.context(format!("thaw again after a failure ({error})"))),
+            Err(error) => Err(failure
+                .kind_is(Kind::System)
+                .context(format!("thaw again after a failure ({error})"))),
         }
     }
 
@@ -159,7 +161,7 @@ impl Cgroup {
             "thaw {}: timed out; a cgroup above it may be frozen",
             self.name()
         );
-        Err(Error::new(Kind::System, text))
+        Err(Error::new(Kind::TimedOut, text))
     }
 
     /// The processes in it and below, by their numbers in the caller's PID namespace, ascending.

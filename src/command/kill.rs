@@ -18,7 +18,7 @@ use crate::store::{Container, PidNamespace, Store};
 const SIGKILL: i32 = 9;
 
 /// Sends the signal, or says that there is nobody to get it.
-pub(super) fn kill(store: &Store, args: &KillArgs) -> Result<()> {
+pub(crate) fn kill(store: &Store, args: &KillArgs) -> Result<()> {
     let container = store.load(&args.id)?;
     let record = container.record();
     // In a PID namespace of its own all processes end with init. In a shared one they don't, so SIGKILL is for all of

@@ -13,11 +13,11 @@ mod features;
 mod filter;
 mod inherited;
 mod interrupt;
-mod kill;
+pub(crate) mod kill;
 mod list;
 mod modules;
-mod pause;
-mod ps;
+pub(crate) mod pause;
+pub(crate) mod ps;
 mod restore;
 mod run;
 mod seccomp;
@@ -64,8 +64,8 @@ pub fn run(global: &Global, verb: Verb, log: &Log) -> Result<u8> {
         Verb::Start(id) => start::start(&store, &id, log)?,
         Verb::Run(args) => return run::run(&store, &args, log),
         Verb::Exec(args) => return exec::exec(&store, &args, log),
-        Verb::Pause(id) => pause::pause(&store, &id)?,
-        Verb::Resume(id) => pause::resume(&store, &id)?,
+        Verb::Pause(id) => pause::pause(&store, &id, LOCK_DEADLINE)?,
+        Verb::Resume(id) => pause::resume(&store, &id, LOCK_DEADLINE)?,
         Verb::Events(args) => events::events(&store, &args, log)?,
         Verb::Update(args) => update::update(&store, &args, log)?,
         Verb::Ps(args) => report::print(&ps::ps(&store, &args)?)?,
@@ -106,7 +106,7 @@ fn preserved_by_clones(verb: &Verb) -> Option<u32> {
 
 /// The container's cgroup, if it is still the container's: it bears its mark, or its init is in it. `None` where it is
 /// gone, or another container or unit has been given the same place since.
-fn own_cgroup(record: &Record) -> Result<Option<Cgroup>> {
+pub(crate) fn own_cgroup(record: &Record) -> Result<Option<Cgroup>> {
     if record.cgroup.is_none() {
         return Ok(None);
     }

@@ -36,7 +36,7 @@ pub(super) fn ps(store: &Store, args: &PsArgs) -> Result<String> {
 }
 
 /// Its processes, ascending.
-fn processes(record: &Record) -> Result<Vec<i32>> {
+pub(crate) fn processes(record: &Record) -> Result<Vec<i32>> {
     if record.cgroup.is_none() {
         let init = record.init.as_ref();
         let namespace = init.map_or(Ok(None), Init::pid_namespace)?;

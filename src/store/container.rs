@@ -232,7 +232,7 @@ impl Drop for Lock {
 fn busy(id: &ContainerId, waited: Duration) -> Error {
     let seconds = waited.as_secs();
     Error::new(
-        Kind::System,
+        Kind::TimedOut,
         format!("lock container {id}: another process has been changing it for {seconds} s"),
     )
 }
