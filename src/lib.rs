@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! main
-//!  └ cli ─ command
+//!  └ cli ─ command ── supervise (what other programs call instead of the verbs)
 //!           ├ parent · checkpoint ──┬──────── store
 //!           │                     child       (only its entry points are known)
 //!           ├ check
@@ -42,4 +42,5 @@ pub mod seccomp;
 pub mod sort;
 pub mod source;
 pub mod store;
+pub mod supervise;
 pub mod timings;

@@ -67,6 +67,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "timings",
         ],
     ),
+    (
+        "supervise",
+        &["cgroup", "cli", "command", "error", "host", "store"],
+    ),
 ];
 
 /// `corten create`, in reading order.
