@@ -21,6 +21,7 @@ pub mod event;
 pub mod fs;
 pub mod heap;
 pub mod lock;
+pub mod loop_device;
 pub mod mount;
 pub mod net;
 pub mod pidfd;
