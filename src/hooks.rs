@@ -129,6 +129,8 @@ fn run_hook(hook: &Hook, state: &State<'_>, directory: BorrowedFd<'_>) -> Result
         stdout: stdout.as_ref().unwrap_or(&output).as_fd(),
         stderr: stderr.as_ref().unwrap_or(&output).as_fd(),
         directory,
+        more: &[],
+        orphaned: spawn::Orphaned::Lives,
     };
     let child = spawn::spawn(Path::new(&hook.path), args, &hook.env, setting)?;
     // The specification wants more than 0; what a negative one is meant to be, nobody can say.

@@ -25,6 +25,19 @@ pub struct Setting<'a> {
     pub stderr: BorrowedFd<'a>,
     /// Its working directory.
     pub directory: BorrowedFd<'a>,
+    /// Its descriptors from 3 on.
+    pub more: &'a [BorrowedFd<'a>],
+    /// What becomes of it when the caller ends.
+    pub orphaned: Orphaned,
+}
+
+/// What becomes of a child whose parent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphaned {
+    /// It goes on.
+    Lives,
+    /// It is killed (PR_SET_PDEATHSIG).
+    Dies,
 }
 
 /// A running child. Whoever drops it without [`Spawned::wait`] leaves a zombie.
@@ -35,10 +48,10 @@ pub struct Spawned {
 }
 
 /// The steps of the child, as the bytes of its report: nothing is allocated between clone and exec but on failure.
-const STEPS: [&str; 5] = ["setsid", "signals", "dup3", "fchdir", "execve"];
+const STEPS: [&str; 6] = ["setsid", "signals", "dup3", "fchdir", "prctl", "execve"];
 
-/// Starts the program at `path` (`args` includes its name) in a session, hence a process group, of its own: no terminal, default signals, no descriptor above
-/// 2. Returns when it has been executed; a failure to get there is this function's.
+/// Starts the program at `path` (`args` includes its name) in a session, hence a process group, of its own: no terminal,
+/// default signals, no descriptors but those of `setting`. Returns when it has been executed; a failure to get there is this function's.
 pub fn spawn(
     path: &Path,
     args: &[String],
@@ -75,8 +88,9 @@ fn become_program(program: &Program, setting: Setting<'_>, report: BorrowedFd<'_
         process::new_session().map_err(|error| (0, error))?;
         signal::reset_dispositions().map_err(|error| (1, error))?;
         signal::unblock_all().map_err(|error| (1, error))?;
-        // Out of the way of 0 to 2 first: a caller may have closed its own.
-        let above = |fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).call("dup3", String::new);
+        // Out of the way first: a caller may have closed its own of 0 to 2.
+        let beyond = 3 + setting.more.len() as i32;
+        let above = |fd| rustix::io::fcntl_dupfd_cloexec(fd, beyond).call("dup3", String::new);
         let stdin = above(setting.stdin).map_err(|error| (2, error))?;
         let stdout = above(setting.stdout).map_err(|error| (2, error))?;
         let stderr = above(setting.stderr).map_err(|error| (2, error))?;
@@ -86,17 +100,25 @@ fn become_program(program: &Program, setting: Setting<'_>, report: BorrowedFd<'_
             process::place_descriptor(fd.as_fd(), number, process::OnExec::Keep)
                 .map_err(|error| (2, error))?;
         }
-        process::seal_descriptors(3).map_err(|error| (2, error))?;
+        process::hand_on(3, setting.more).map_err(|error| (2, error))?;
         fs::change_dir(directory.as_fd()).map_err(|error| (3, error))?;
+        if setting.orphaned == Orphaned::Dies {
+            process::die_with_parent(true).map_err(|error| (4, error))?;
+        }
         Ok(kept)
     };
     match prepare() {
-        Ok(_kept) => (4, program.exec()),
+        Ok(_kept) => (5, program.exec()),
         Err(failed) => failed,
     }
 }
 
 impl Spawned {
+    /// Its number. Its parent, who reaps it, knows that it is nobody else's.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Waits for its end, at most `deadline`; then `None`, and it runs on.
     pub fn wait(&self, deadline: Option<Duration>) -> Result<Option<Exit>> {
         if let Some(deadline) = deadline
@@ -167,6 +189,8 @@ pub fn run(
         stdout: output.as_fd(),
         stderr: output.as_fd(),
         directory: here.as_fd(),
+        more: &[],
+        orphaned: Orphaned::Lives,
     };
     let child = spawn(path, args, env, setting)?;
     let exit = child.wait(Some(deadline))?;
