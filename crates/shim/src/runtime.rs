@@ -3,9 +3,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use corten_sys::spawn::{self, Orphaned, Setting};
-use corten_sys::fs;
+use corten_sys::{fs, process};
 use serde::Deserialize;
 
 use crate::bundle::Bundle;
@@ -82,6 +83,26 @@ impl Runtime {
         };
         let spawned = spawn::spawn(&self.program, &args, &env, setting);
         Ok(spawned.context(|| format!("call the runtime {}", self.program.display()))?.pid())
+    }
+}
+
+impl Runtime {
+    /// Calls it and waits for its answer, at most `deadline`: for who has nothing else to do.
+    pub fn ask(&self, words: &[String], bundle: &Bundle, deadline: Duration) -> Result<String> {
+        let (said, complaints) = (spawn::memory_file("said", b"")?, spawn::memory_file("said", b"")?);
+        let nothing = spawn::memory_file("input", b"")?;
+        let standard = Standard([nothing.as_fd(), said.as_fd(), complaints.as_fd()]);
+        let pid = self.call(None, words, standard, bundle)?;
+        let pidfd = process::pidfd(pid)?;
+        let verb = words.first().map_or("", String::as_str);
+        if !process::wait_for_end(pidfd.as_fd(), deadline)? {
+            let text = format!("{verb}: no answer within {} s", deadline.as_secs());
+            return Err(Error::new(Code::DeadlineExceeded, text));
+        }
+        match process::reap(pidfd.as_fd(), process::Wait::Block)?.map(process::Exit::shell_code) {
+            Some(0) => Ok(self::said(&said)),
+            status => Err(failure(verb, status.unwrap_or(-1), Some(&self::said(&complaints)))),
+        }
     }
 }
 

@@ -20,9 +20,9 @@ mod pumps;
 mod streams;
 mod terminal;
 
-pub use logger::Logger;
+pub use logger::{FINISH, Logger, READY, TERMINATE};
 pub use place::Place;
-pub use pump::Pump;
+pub use pump::{Pump, Wants};
 pub use pumps::{Pumps, Stream};
 pub use streams::{Names, Opened, Owner};
 pub use terminal::ConsoleSocket;

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `Delete`: the runtime removes a container that has ended, the root file system is unmounted, and it is told who it was;
+//! of another process only how it ended. And `Shutdown`.
+
+use containerd_shim_protos::api::{DeleteRequest, DeleteResponse};
+use containerd_shim_protos::events::task::TaskDelete;
+use protobuf::MessageField;
+
+use super::{Answer, Answered, done, now, written};
+use crate::children::{Errand, Errands, Key};
+use crate::clock;
+use crate::container::{Process, State};
+use crate::error::{Error, Result};
+use crate::log;
+use crate::order::Exit;
+use crate::rootfs;
+use crate::shim::Shim;
+use crate::ttrpc::server::Call;
+
+impl Shim {
+    pub(super) fn delete(&mut self, call: Call, request: &DeleteRequest) -> Answered {
+        let key = Key::of(&request.id, &request.exec_id);
+        let container = self.container_mut(&request.id)?;
+        let process = container.process(&request.id, &key.who)?;
+        match (&key.who, process.state) {
+            (Some(name), State::Stopped | State::New) => {
+                let name = name.clone();
+                let response = response(process);
+                container.order.forget(&name);
+                if let Some(process) = container.others.remove(&name) {
+                    self.drain_streams(&process);
+                }
+                now(&response)
+            }
+            // One that was only noted: no runtime knows it.
+            (None, State::Created) if container.checkpoint.is_some() && process.pid == 0 => {
+                let response = response(process);
+                self.remove(&request.id);
+                now(&response)
+            }
+            (None, State::Stopped | State::Created) => {
+                container.init.state = State::Deleting;
+                let mut words = vec!["delete".to_owned()];
+                if process_is_alive(&container.init) {
+                    words.push("--force".to_owned());
+                }
+                words.push(request.id.clone());
+                let called = self.call_runtime(&key, Errand::Delete, &words, None, Some(call));
+                if called.is_err() {
+                    self.not_deleted(&request.id);
+                }
+                called.map(|()| Answer::Later)
+            }
+            (_, state) => {
+                let text = format!("cannot delete a process that is {}", state.word());
+                Err(Error::precondition(text))
+            }
+        }
+    }
+
+    /// `delete` has ended.
+    pub(super) fn deleted(&mut self, errand: &Errands, outcome: Result<String>) {
+        let id = &errand.key.container;
+        let gone = |error: &Error| error.text().contains("does not exist");
+        let answer = match outcome {
+            // Somebody has removed it already, which is what is wanted.
+            Err(error) if !gone(&error) => {
+                self.not_deleted(id);
+                Err(error)
+            }
+            _ => self.remove(id),
+        };
+        if let Some(call) = errand.call {
+            self.answer(call, answer);
+        }
+    }
+
+    fn not_deleted(&mut self, id: &str) {
+        if let Ok(container) = self.container_mut(id) {
+            container.init.state = match container.init.exit {
+                Some(_) => State::Stopped,
+                None => State::Created,
+            };
+        }
+    }
+
+    /// Forgets a container that no runtime has any more, and tells so; the answer to who asked for it.
+    fn remove(&mut self, id: &str) -> Result<Vec<u8>> {
+        let Some(mut container) = self.containers.remove(id) else {
+            return Err(Error::not_found(format!("container {id}")));
+        };
+        // One that was never started may be reaped only after its runtime has removed it.
+        let killed = || Exit {
+            status: 137,
+            at: clock::now(),
+        };
+        let exit = container.init.exit.get_or_insert_with(killed).clone();
+        if let Some((_, watch)) = &container.memory {
+            self.reactor.remove(watch.wanted().0);
+        }
+        for process in container.others.values().chain([&container.init]) {
+            self.drain_streams(process);
+        }
+        if let Err(error) = rootfs::unmount(&container.bundle.rootfs()) {
+            log::warn(format_args!("unmount the root file system of {id}: {error}"));
+        }
+        let event = TaskDelete {
+            container_id: id.to_owned(),
+            pid: container.init.pid.unsigned_abs(),
+            exit_status: exit.status,
+            exited_at: MessageField::some(exit.at),
+            ..TaskDelete::default()
+        };
+        self.publisher.publish(&event, &self.reactor);
+        let response = written(&response(&container.init));
+        // Who still waits, waits for nothing.
+        let others = container.others.into_values().flat_map(|process| process.waiters);
+        for waiter in container.init.waiters.into_iter().chain(others) {
+            self.answer(waiter, Err(Error::not_found(format!("container {id}"))));
+        }
+        response
+    }
+
+    /// Ends the shim, if it has nothing to look after any more: a pod's last container is what containerd means.
+    pub(super) fn shutdown(&mut self) -> Answered {
+        if self.containers.is_empty() {
+            self.end();
+        }
+        done()
+    }
+}
+
+fn process_is_alive(process: &Process) -> bool {
+    process.exit.is_none()
+}
+
+fn response(process: &Process) -> DeleteResponse {
+    DeleteResponse {
+        pid: process.pid.unsigned_abs(),
+        exit_status: process.exit_status(),
+        exited_at: process.exit.as_ref().map(|exit| exit.at.clone()).into(),
+        ..DeleteResponse::default()
+    }
+}
+
+impl Key {
+    /// Whether it is an init.
+    pub fn is_init(&self) -> bool {
+        self.who.is_none()
+    }
+}
