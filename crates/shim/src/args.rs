@@ -89,7 +89,7 @@ impl Args {
             "info" if switch(&value)? => self.action = Action::Info,
             "v" | "version" | "info" => {}
             _ => {
-                let mut text = || {
+                let text = || {
                     let next = value.or_else(|| words.next());
                     next.ok_or_else(|| Error::invalid(format!("flag -{name} needs a value")))
                 };

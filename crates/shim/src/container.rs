@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use containerd_shim_protos::types::task::Status;
+use containerd_shim_protos::api::Status;
 use corten::cgroup::OomWatch;
 use corten::supervise::Supervised;
 

@@ -95,7 +95,6 @@ impl From<corten::error::Error> for Error {
             Kind::Invalid => Code::InvalidArgument,
             Kind::Unsupported => Code::Unimplemented,
             Kind::TimedOut => Code::DeadlineExceeded,
-            Kind::TimedOut => Code::DeadlineExceeded,
             Kind::Unknown | Kind::System | Kind::Unborn => Code::Unknown,
         };
         Self::new(code, error.to_string())

@@ -116,7 +116,9 @@ impl Order {
     pub fn exited(&mut self, who: &Who, exit: Exit) -> Vec<Tell> {
         let mut told = Vec::new();
         match self.stage(who) {
-            Some(Stage::Launching(kept)) => *kept = Some(exit),
+            Some(Stage::Launching(kept)) => {
+                kept.get_or_insert(exit);
+            }
             Some(Stage::New | Stage::Running) => self.end(who, exit, &mut told),
             Some(Stage::Ended) | None => {}
         }

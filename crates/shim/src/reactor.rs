@@ -141,12 +141,14 @@ impl Reactor {
             Err(errno) => Err(errno).call("epoll_wait", String::new)?,
         }
         let known = events.iter().filter_map(|event: &epoll::Event| {
-            let ended = event.flags.intersects(EventFlags::HUP | EventFlags::ERR);
+            // Copies: the kernel's structure is packed.
+            let (flags, data) = (event.flags, event.data);
+            let ended = flags.intersects(EventFlags::HUP | EventFlags::ERR);
             let ready = Ready {
-                input: ended || event.flags.intersects(EventFlags::IN | EventFlags::PRI),
-                room: ended || event.flags.contains(EventFlags::OUT),
+                input: ended || flags.intersects(EventFlags::IN | EventFlags::PRI),
+                room: ended || flags.contains(EventFlags::OUT),
             };
-            Some((Source::decode(event.data.u64())?, ready))
+            Some((Source::decode(data.u64())?, ready))
         });
         Ok(known.collect())
     }

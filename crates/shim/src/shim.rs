@@ -232,14 +232,6 @@ impl Shim {
         self.numbers
     }
 
-    /// Whose memory the reactor knows by `number`.
-    pub(crate) fn by_memory(&mut self, number: u32) -> Option<(String, &mut Container)> {
-        let mut all = self.containers.iter_mut();
-        let found = all.find(|(_, container)| {
-            container.memory.as_ref().is_some_and(|(own, _)| *own == number)
-        });
-        found.map(|(id, container)| (id.clone(), container))
-    }
 }
 
 fn missing(id: &str) -> Error {

@@ -27,14 +27,14 @@ pub trait Event: Message {
     /// Under what containerd publishes it.
     const TOPIC: &'static str;
     /// The message's full name.
-    const NAME: &'static str;
+    const FULL_NAME: &'static str;
 }
 
 macro_rules! events {
     ($($name:ident $topic:ident;)*) => {
         $(impl Event for task::$name {
             const TOPIC: &'static str = topics::$topic;
-            const NAME: &'static str = concat!("containerd.events.", stringify!($name));
+            const FULL_NAME: &'static str = concat!("containerd.events.", stringify!($name));
         })*
     };
 }
@@ -59,7 +59,7 @@ fn forwarded<E: Event>(event: &E, namespace: &str) -> protobuf::Result<Vec<u8>> 
         namespace: namespace.to_owned(),
         topic: E::TOPIC.to_owned(),
         event: MessageField::some(Any {
-            type_url: E::NAME.to_owned(),
+            type_url: E::FULL_NAME.to_owned(),
             value: event.write_to_bytes()?,
             ..Any::default()
         }),

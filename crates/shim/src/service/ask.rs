@@ -2,8 +2,8 @@
 //! What is asked and changes nothing: `State`, `Pids`, `Stats`, `Connect`.
 
 use containerd_shim_protos::api::{
-    ConnectRequest, ConnectResponse, PidsRequest, PidsResponse, StateRequest, StateResponse,
-    StatsRequest, StatsResponse,
+    ConnectRequest, ConnectResponse, PidsRequest, PidsResponse, ProcessInfo, StateRequest,
+    StateResponse, StatsRequest, StatsResponse,
 };
 use containerd_shim_protos::shim::oci::ProcessDetails;
 use corten::supervise;
@@ -93,7 +93,7 @@ impl Shim {
 fn listed(container: &Container, pids: &[i32]) -> Result<PidsResponse> {
     let mut response = PidsResponse::new();
     for pid in pids {
-        let mut info = containerd_shim_protos::shim::task::ProcessInfo::new();
+        let mut info = ProcessInfo::new();
         info.pid = pid.unsigned_abs();
         let mut others = container.others.iter();
         if let Some((name, _)) = others.find(|(_, process)| process.pid == *pid) {

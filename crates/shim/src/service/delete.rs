@@ -34,9 +34,7 @@ impl Shim {
             }
             // One that was only noted: no runtime knows it.
             (None, State::Created) if container.checkpoint.is_some() && process.pid == 0 => {
-                let response = response(process);
-                self.remove(&request.id);
-                now(&response)
+                self.remove(&request.id).map(Answer::Now)
             }
             (None, State::Stopped | State::Created) => {
                 container.init.state = State::Deleting;

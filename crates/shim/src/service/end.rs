@@ -180,24 +180,25 @@ impl Shim {
 
     /// The memory of a container's cgroup may have run out.
     pub(crate) fn memory_ran_out(&mut self, number: u32) -> Result<()> {
-        let Some((id, container)) = self.by_memory(number) else {
+        let is_its = |(own, _): &(u32, _)| *own == number;
+        let mut all = self.containers.iter_mut();
+        let found = all.find(|(_, container)| container.memory.as_ref().is_some_and(is_its));
+        let Some((id, container)) = found else {
             return Ok(());
         };
-        let Some((_, watch)) = &mut container.memory else {
+        let Some((_, mut watch)) = container.memory.take() else {
             return Ok(());
         };
         let happened = watch.happened();
-        if !matches!(happened, Ok(true)) && container.init.exit.is_some() {
+        if matches!(happened, Ok(true)) || container.init.exit.is_none() {
+            container.memory = Some((number, watch));
+        } else {
             // The end of a cgroup is told in the same way, again and again.
-            let (fd, _) = watch.wanted();
-            self.reactor.remove(fd);
-            if let Ok(container) = self.container_mut(&id) {
-                container.memory = None;
-            }
+            self.reactor.remove(watch.wanted().0);
         }
         if happened? {
             let event = TaskOOM {
-                container_id: id,
+                container_id: id.clone(),
                 ..TaskOOM::default()
             };
             self.publisher.publish(&event, &self.reactor);

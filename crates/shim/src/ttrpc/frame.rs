@@ -2,7 +2,7 @@
 //! Frames: bytes in, messages out, and the other way round. Pure.
 
 use containerd_shim_protos::ttrpc::proto::{KeyValue, Request, Response, Status};
-use protobuf::{Message, MessageField};
+use protobuf::{EnumOrUnknown, Message, MessageField};
 
 use crate::error::{Error, Result};
 
@@ -96,7 +96,7 @@ impl Output {
             Ok(payload) => response.payload = payload,
             Err(error) => {
                 let mut status = Status::new();
-                status.code = error.code() as i32;
+                status.code = EnumOrUnknown::from_i32(error.code() as i32);
                 status.message = error.text().to_owned();
                 response.status = MessageField::some(status);
             }
