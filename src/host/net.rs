@@ -11,15 +11,24 @@ use crate::json::{Json, Members};
 /// One device, under the names of runc's type.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Interface {
-    name: String,
-    rx_bytes: u64,
-    rx_packets: u64,
-    rx_errors: u64,
-    rx_dropped: u64,
-    tx_bytes: u64,
-    tx_packets: u64,
-    tx_errors: u64,
-    tx_dropped: u64,
+    /// Its name.
+    pub name: String,
+    /// What came in.
+    pub rx_bytes: u64,
+    /// In packets.
+    pub rx_packets: u64,
+    /// Of those, broken ones.
+    pub rx_errors: u64,
+    /// And those that nobody could take.
+    pub rx_dropped: u64,
+    /// What went out.
+    pub tx_bytes: u64,
+    /// In packets.
+    pub tx_packets: u64,
+    /// Of those, broken ones.
+    pub tx_errors: u64,
+    /// And those that nobody could take.
+    pub tx_dropped: u64,
 }
 
 impl Interface {

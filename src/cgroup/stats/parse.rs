@@ -91,16 +91,20 @@ fn hundredths(text: &str) -> Option<u64> {
 /// How long tasks had to wait (Linux 5.2, `psi` in the kernel's documentation).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
+    /// At least one waits.
     pub some: Waits,
+    /// All do.
     pub full: Waits,
 }
 
 /// The waits of some, or of all tasks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Waits {
-    /// Shares of the last 10, 60 and 300 seconds, in hundredths of a percent.
+    /// The share of the last 10 seconds, in hundredths of a percent.
     pub avg10: u64,
+    /// Of the last 60.
     pub avg60: u64,
+    /// Of the last 300.
     pub avg300: u64,
     /// Microseconds.
     pub total: u64,
