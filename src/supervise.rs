@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a supervisor asks of a container without starting a process for it: as the verbs of the same names do.
 //!
-//! Runs in the supervisor's process (the shim's), as root, and not in the runtime's: the runtime's program has none of it. Nothing
-//! here waits for longer than the caller says, who has other containers to look after: what takes longer is left so that
-//! `corten`, run for it, can do it.
+//! Runs in the supervisor's process (the shim's), as root, and not in the runtime's: the runtime's program has none of
+//! it. Nothing here waits for longer than the caller says, who has other containers to look after: what takes longer is
+//! left so that `corten`, run for it, can do it.
 
 use std::path::Path;
 use std::time::Duration;

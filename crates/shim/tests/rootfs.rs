@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Root filesystems really mounted, in a mount namespace of the test's own. A program of its own without the test harness, because
-//! whoever clones has one thread. As root, or it says so.
+//! Root filesystems really mounted, in a mount namespace of the test's own. A program of its own without the test
+//! harness, because whoever clones has one thread. As root, or it says so.
 
 // clippy takes a program without the test harness for a program.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
@@ -62,6 +62,12 @@ impl Ground {
             .lines()
             .filter(|line| line.split(' ').nth(4) == Some(&wanted));
         lines.map(str::to_owned).collect()
+    }
+
+    fn only(&self) -> String {
+        let mut all = self.mounted("rootfs");
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
     }
 
     fn unmount(&self) {
@@ -126,9 +132,7 @@ fn remounting_adds_no_mount(ground: &Ground) {
         &ground.rootfs(),
     )
     .unwrap();
-    let [options] = &ground.mounted("rootfs")[..] else {
-        panic!()
-    };
+    let options = ground.only();
     assert!(
         options.contains(" ro,") && options.ends_with("rw,size=1024k"),
         "{options}"
@@ -138,9 +142,7 @@ fn remounting_adds_no_mount(ground: &Ground) {
         &ground.rootfs(),
     )
     .unwrap();
-    let [options] = &ground.mounted("rootfs")[..] else {
-        panic!()
-    };
+    let options = ground.only();
     assert!(options.ends_with("ro,size=2048k"), "{options}");
     ground.unmount();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A file as a block device (loop(4)): attached in one call (LOOP_CONFIGURE, Linux 5.8), and let go by the kernel when nobody
-//! has the device open or mounted any more.
+//! A file as a block device (loop(4)): attached in one call (LOOP_CONFIGURE, Linux 5.8), and let go by the kernel when
+//! nobody has the device open or mounted any more.
 //!
 //! Any process that may open /dev/loop-control, which is root.
 

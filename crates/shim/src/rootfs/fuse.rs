@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! File systems that a program serves: `fuse3.fuse-overlayfs` is mounted by `mount.fuse3 … -t fuse-overlayfs`, as containerd has it.
+//! File systems that a program serves: `fuse3.fuse-overlayfs` is mounted by `mount.fuse3 … -t fuse-overlayfs`, as
+//! containerd has it.
 //!
-//! The helper runs with the shim's privileges, and leaves the program that serves the file system behind. Called by the rest of
-//! `rootfs` only.
+//! The helper runs with the shim's privileges, and leaves the program that serves the file system behind. Called by the
+//! rest of `rootfs` only.
 
 use std::os::fd::AsFd;
 use std::path::Path;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Owners of files seen through a user namespace's maps (MOUNT_ATTR_IDMAP): how containerd gives a container in a user namespace
-//! layers that belong to the host's users.
+//! Owners of files seen through a user namespace's maps (MOUNT_ATTR_IDMAP): how containerd gives a container in a user
+//! namespace layers that belong to the host's users.
 //!
-//! The shim's own process, as root, with one thread: the namespace is a child's that does nothing. Called by the rest of
-//! `rootfs` only.
+//! The shim's own process, as root, with one thread: the namespace is a child's that does nothing. Called by the rest
+//! of `rootfs` only.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

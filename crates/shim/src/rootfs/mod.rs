@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A container's root filesystem: what containerd says is mounted, in its words, on the bundle's `rootfs`, and unmounted again.
+//! A container's root filesystem: what containerd says is mounted, in its words, on the bundle's `rootfs`, and
+//! unmounted again.
 //!
-//! Runs in the shim, as root, in the mount namespace of containerd, and with the shim's one thread, since it changes the current
-//! directory and clones. Called when a container is created and when it is deleted.
+//! Runs in the shim, as root, in the mount namespace of containerd, and with the shim's one thread, since it changes
+//! the current directory and clones. Called when a container is created and when it is deleted.
 //!
 //! ```text
 //! options.rs  options of fstab(5) as flags, attributes, data: pure
@@ -12,8 +13,8 @@
 //! fuse.rs     types that a helper mounts
 //! ```
 //!
-//! SECURITY: the bundle's path is the host owner's. What an image has in it is not: a place below `rootfs` is looked up in it as if
-//! it were the root directory.
+//! SECURITY: the bundle's path is the host owner's. What an image has in it is not: a place below `rootfs` is looked up
+//! in it as if it were the root directory.
 
 mod fuse;
 mod id_map;

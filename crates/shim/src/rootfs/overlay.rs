@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Overlays: images of so many layers that their paths don't fit in the page that mount(2) takes, and layers whose owners are seen
-//! through a user namespace.
+//! Overlays: images of so many layers that their paths don't fit in the page that mount(2) takes, and layers whose
+//! owners are seen through a user namespace.
 //!
-//! The shim's own process, as root, which changes its current directory for the call. Called by the rest of `rootfs` only.
+//! The shim's own process, as root, which changes its current directory for the call. Called by the rest of `rootfs`
+//! only.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

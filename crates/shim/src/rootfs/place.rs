@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where something is mounted: the root filesystem itself, by the host's path, or a place within it, by a descriptor, so that no
-//! link of an image's leads out of it.
+//! Where something is mounted: the root filesystem itself, by the host's path, or a place within it, by a descriptor,
+//! so that no link of an image's leads out of it.
 //!
 //! The shim's own process, as root. Called by the rest of `rootfs` only.
 
