@@ -81,7 +81,9 @@ impl Args {
         let switch = |value: &Option<String>| match value.as_deref() {
             None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some(other) => Err(Error::invalid(format!("flag -{name}: {other:?} is no boolean"))),
+            Some(other) => Err(Error::invalid(format!(
+                "flag -{name}: {other:?} is no boolean"
+            ))),
         };
         match name {
             "debug" => self.debug = switch(&value)?,

@@ -40,7 +40,10 @@ struct Namespace {
 impl Config {
     /// Which shim it belongs to: the pod's, or one of its own.
     pub fn group<'a>(&'a self, id: &'a str) -> &'a str {
-        let named = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+        let named = [
+            "io.containerd.runc.v2.group",
+            "io.kubernetes.cri.sandbox-id",
+        ];
         let found = named.iter().find_map(|name| self.annotations.get(*name));
         found.map_or(id, String::as_str)
     }
@@ -148,7 +151,9 @@ pub fn failed(call: &str, path: &Path, error: &std::io::Error) -> Error {
         std::io::ErrorKind::AlreadyExists => Code::AlreadyExists,
         _ => Code::Unknown,
     };
-    let errno = error.raw_os_error().map(corten_sys::Errno::from_raw_os_error);
+    let errno = error
+        .raw_os_error()
+        .map(corten_sys::Errno::from_raw_os_error);
     let words = errno.map_or_else(|| error.to_string(), corten_sys::describe);
     Error::new(code, format!("{call} {path:?}: {words}"))
 }
@@ -161,7 +166,10 @@ pub fn remove(path: &Path) {
 
 /// A directory for sockets, for its owner alone.
 pub fn make_private_dir(path: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
     made.map_err(|error| failed("mkdir", path, &error))
         .context(|| "make the directory for sockets")
 }

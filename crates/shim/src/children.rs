@@ -32,7 +32,9 @@ impl Key {
     pub fn of(container: &str, exec: &str) -> Self {
         Self {
             container: container.to_owned(),
-            who: Some(exec).filter(|exec| !exec.is_empty()).map(str::to_owned),
+            who: Some(exec)
+                .filter(|exec| !exec.is_empty())
+                .map(str::to_owned),
         }
     }
 }

@@ -49,7 +49,10 @@ pub fn delete(args: &Args) -> Result<(Vec<u8>, Option<Error>)> {
 /// The one that was named, or the one of that id beside the current directory, which is some container's.
 fn bundle(args: &Args) -> Result<Bundle> {
     if args.id.is_empty() || args.id.contains('/') || args.id == ".." {
-        return Err(Error::invalid(format!("{:?} is no container's id", args.id)));
+        return Err(Error::invalid(format!(
+            "{:?} is no container's id",
+            args.id
+        )));
     }
     if args.bundle.is_absolute() {
         return Ok(Bundle::new(&args.bundle));

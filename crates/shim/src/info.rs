@@ -35,13 +35,18 @@ pub fn info() -> Result<Vec<u8>> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..RuntimeVersion::default()
         }),
-        options: Some(options).filter(|options| !options.type_url.is_empty()).into(),
+        options: Some(options)
+            .filter(|options| !options.type_url.is_empty())
+            .into(),
         // A runtime that has no such verb is a runtime all the same.
-        features: features.ok().map(|text| Any {
-            type_url: FEATURES.to_owned(),
-            value: text.into_bytes(),
-            ..Any::default()
-        }).into(),
+        features: features
+            .ok()
+            .map(|text| Any {
+                type_url: FEATURES.to_owned(),
+                value: text.into_bytes(),
+                ..Any::default()
+            })
+            .into(),
         ..RuntimeInfo::default()
     };
     let written = info.write_to_bytes();

@@ -33,7 +33,10 @@ fn start() -> u8 {
 fn run(args: &Args) -> Result<()> {
     match args.action {
         Action::Version => {
-            let text = format!("containerd-shim-corten-v2:\n  Version:  {}\n", env!("CARGO_PKG_VERSION"));
+            let text = format!(
+                "containerd-shim-corten-v2:\n  Version:  {}\n",
+                env!("CARGO_PKG_VERSION")
+            );
             print(text.as_bytes())
         }
         Action::Info => print(&info::info()?),

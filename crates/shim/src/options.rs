@@ -254,7 +254,10 @@ mod tests {
         let options = Options::read(None).unwrap();
         assert_eq!(options, Options::default());
         assert_eq!(options.binary(), "corten");
-        assert_eq!(options.root_of("k8s.io"), Path::new("/run/containerd/runc/k8s.io"));
+        assert_eq!(
+            options.root_of("k8s.io"),
+            Path::new("/run/containerd/runc/k8s.io")
+        );
         assert_eq!(Options::read(Some(&Any::default())).unwrap(), options);
         // What docker sends without a file: a type alone.
         let docker = generic(&[(1, b"io.containerd.corten.v2")]);
@@ -271,8 +274,10 @@ mod tests {
             ..oci::Options::default()
         };
         let bytes = runc.write_to_bytes().unwrap();
-        let toml = "BinaryName = \"/usr/bin/crun\"\nSystemdCgroup = true\nRoot = \"/run/x\"\nIoUid = 7\n";
-        let wanted = Options::read(Some(&any("containerd.runc.v1.Options", bytes.clone()))).unwrap();
+        let toml =
+            "BinaryName = \"/usr/bin/crun\"\nSystemdCgroup = true\nRoot = \"/run/x\"\nIoUid = 7\n";
+        let wanted =
+            Options::read(Some(&any("containerd.runc.v1.Options", bytes.clone()))).unwrap();
         assert_eq!(wanted.binary(), "/usr/bin/crun");
         assert_eq!(wanted.root_of("a"), Path::new("/run/x/a"));
         let with_host = any("types.containerd.io/containerd.runc.v1.Options", bytes);
@@ -291,9 +296,15 @@ mod tests {
     fn what_nobody_understands_is_said() {
         for (options, word) in [
             (any("kata.Options", vec![]), "kata.Options"),
-            (any("containerd.runc.v1.Options", vec![0xff]), "read the options"),
+            (
+                any("containerd.runc.v1.Options", vec![0xff]),
+                "read the options",
+            ),
             (generic(&[(3, b"BinaryName = 7")]), "TOML"),
-            (generic(&[(3, b"TaskApiAddress = \"x\"")]), "task_api_address"),
+            (
+                generic(&[(3, b"TaskApiAddress = \"x\"")]),
+                "task_api_address",
+            ),
             (generic(&[(2, b"/no/such")]), "no such file"),
         ] {
             let error = Options::read(Some(&options)).unwrap_err();

@@ -213,7 +213,10 @@ mod tests {
     #[test]
     fn a_created_one_may_end_without_a_start() {
         let mut order = Order::new(false);
-        assert_eq!(order.exited(&None, exit(137)), [Tell::Ended(None, exit(137))]);
+        assert_eq!(
+            order.exited(&None, exit(137)),
+            [Tell::Ended(None, exit(137))]
+        );
         let mut order = Order::new(false);
         order.launching(&None);
         order.exited(&None, exit(1));
@@ -226,7 +229,10 @@ mod tests {
 
     impl Dice {
         fn roll(&mut self, sides: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (self.0 >> 33) as usize % sides
         }
     }
@@ -279,7 +285,10 @@ mod tests {
             let count = count - failed.len() + 1;
             let ends = told.iter().filter(|tell| matches!(tell, Tell::Ended(..)));
             assert_eq!(ends.count(), count, "{seed}: {told:?}");
-            assert!(matches!(told.last(), Some(Tell::Ended(None, _))), "{seed}: {told:?}");
+            assert!(
+                matches!(told.last(), Some(Tell::Ended(None, _))),
+                "{seed}: {told:?}"
+            );
             let kills = told.iter().filter(|tell| **tell == Tell::KillRest).count();
             assert_eq!(kills, usize::from(shares), "{seed}");
         }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use corten_sys::{Call, Errno};
-use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::error::Result;
 
@@ -179,10 +179,15 @@ mod tests {
     fn tells_what_is_ready_and_of_whom() {
         let reactor = Reactor::new().unwrap();
         let (input, output) = rustix::pipe::pipe().unwrap();
-        reactor.add(&input, Source::PumpInput(3), Interest::Read).unwrap();
+        reactor
+            .add(&input, Source::PumpInput(3), Interest::Read)
+            .unwrap();
         assert_eq!(reactor.wait(Some(Duration::ZERO)).unwrap(), []);
         rustix::io::write(&output, b"x").unwrap();
-        let ready = Ready { input: true, room: false };
+        let ready = Ready {
+            input: true,
+            room: false,
+        };
         assert_eq!(reactor.wait(None).unwrap(), [(Source::PumpInput(3), ready)]);
         reactor.remove(&input);
         reactor.remove(&input);

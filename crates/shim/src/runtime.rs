@@ -67,9 +67,8 @@ impl Runtime {
     ) -> Result<i32> {
         let mut args = self.globals(log);
         args.extend_from_slice(words);
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some(format!("{}={}", name.to_str()?, value.to_str()?))
-        });
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value.to_str()?)));
         let env: Vec<_> = variables.collect();
         let directory = fs::open_dir(bundle.path())?;
         let [stdin, stdout, stderr] = standard.0;
@@ -82,14 +81,19 @@ impl Runtime {
             orphaned: Orphaned::Dies,
         };
         let spawned = spawn::spawn(&self.program, &args, &env, setting);
-        Ok(spawned.context(|| format!("call the runtime {}", self.program.display()))?.pid())
+        Ok(spawned
+            .context(|| format!("call the runtime {}", self.program.display()))?
+            .pid())
     }
 }
 
 impl Runtime {
     /// Calls it and waits for its answer, at most `deadline`: for who has nothing else to do.
     pub fn ask(&self, words: &[String], bundle: &Bundle, deadline: Duration) -> Result<String> {
-        let (said, complaints) = (spawn::memory_file("said", b"")?, spawn::memory_file("said", b"")?);
+        let (said, complaints) = (
+            spawn::memory_file("said", b"")?,
+            spawn::memory_file("said", b"")?,
+        );
         let nothing = spawn::memory_file("input", b"")?;
         let standard = Standard([nothing.as_fd(), said.as_fd(), complaints.as_fd()]);
         let pid = self.call(None, words, standard, bundle)?;
@@ -101,7 +105,11 @@ impl Runtime {
         }
         match process::reap(pidfd.as_fd(), process::Wait::Block)?.map(process::Exit::shell_code) {
             Some(0) => Ok(self::said(&said)),
-            status => Err(failure(verb, status.unwrap_or(-1), Some(&self::said(&complaints)))),
+            status => Err(failure(
+                verb,
+                status.unwrap_or(-1),
+                Some(&self::said(&complaints)),
+            )),
         }
     }
 }
@@ -128,7 +136,9 @@ pub fn last_error(text: &str) -> Option<String> {
     let lines = || text.lines().rev().filter(|line| !line.trim().is_empty());
     let parsed = lines().find_map(|line| {
         let line: Line = serde_json::from_str(line).ok()?;
-        ["error", "fatal", "panic"].contains(&line.level.as_str()).then_some(line.msg)
+        ["error", "fatal", "panic"]
+            .contains(&line.level.as_str())
+            .then_some(line.msg)
     });
     parsed.or_else(|| lines().next().map(|line| line.trim().to_owned()))
 }
@@ -161,7 +171,8 @@ mod tests {
 
     #[test]
     fn the_last_error_is_found() {
-        let error = |msg: &str| format!("{{\"level\":\"error\",\"msg\":\"{msg}\",\"time\":\"x\"}}\n");
+        let error =
+            |msg: &str| format!("{{\"level\":\"error\",\"msg\":\"{msg}\",\"time\":\"x\"}}\n");
         let warning = "{\"level\":\"warning\",\"msg\":\"w\",\"time\":\"x\"}\n";
         for (text, found) in [
             (String::new(), None),

@@ -15,8 +15,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use corten_sys::signal::SignalFd;
 use corten_sys::fs;
+use corten_sys::signal::SignalFd;
 
 use crate::children::{Children, Ended, Key};
 use crate::container::Container;
@@ -67,15 +67,15 @@ pub(crate) struct Logging {
     pub(crate) waits: Option<Key>,
 }
 
-/// What is to be done at a time.
+/// What is to be done at a time, about a logger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// A logger ought to be ready.
-    LoggerReady(u32),
+    /// It ought to be ready.
+    Ready(u32),
     /// It ought to have ended.
-    LoggerFinish(u32),
+    Finish(u32),
     /// It should have, when it was asked to.
-    LoggerTerminate(u32),
+    Terminate(u32),
 }
 
 impl Shim {
@@ -136,7 +136,10 @@ impl Shim {
     /// How long nothing may be ready.
     fn patience(&self) -> Option<Duration> {
         let timers = self.timers.iter().map(|(at, _)| *at);
-        let first = timers.chain(self.publisher.deadline()).chain(self.ending).min();
+        let first = timers
+            .chain(self.publisher.deadline())
+            .chain(self.ending)
+            .min();
         first.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
@@ -203,15 +206,14 @@ impl Shim {
     }
 
     fn ring(&mut self, now: Instant) {
-        let (due, left) = std::mem::take(&mut self.timers)
-            .into_iter()
-            .partition(|(at, _)| *at <= now);
+        let timers = std::mem::take(&mut self.timers);
+        let (due, left): (Vec<_>, Vec<_>) = timers.into_iter().partition(|(at, _)| *at <= now);
         self.timers = left;
-        for (_, timer) in Vec::<(Instant, Timer)>::from(due) {
+        for (_, timer) in due {
             match timer {
-                Timer::LoggerReady(number) => self.logger_is_late(number),
-                Timer::LoggerFinish(number) => self.logger_shall_end(number),
-                Timer::LoggerTerminate(number) => self.logger_must_end(number),
+                Timer::Ready(number) => self.logger_is_late(number),
+                Timer::Finish(number) => self.logger_shall_end(number),
+                Timer::Terminate(number) => self.logger_must_end(number),
             }
         }
     }
@@ -231,7 +233,6 @@ impl Shim {
         self.numbers = self.numbers.wrapping_add(1);
         self.numbers
     }
-
 }
 
 fn missing(id: &str) -> Error {

@@ -41,7 +41,9 @@ impl Events for Ear {
         let envelope = request.envelope.unwrap_or_default();
         let event = envelope.event.unwrap_or_default();
         let id = match envelope.topic.as_str() {
-            "/tasks/delete" => TaskDelete::parse_from_bytes(&event.value).map(|event| event.container_id),
+            "/tasks/delete" => {
+                TaskDelete::parse_from_bytes(&event.value).map(|event| event.container_id)
+            }
             "/tasks/exit" => TaskExit::parse_from_bytes(&event.value).map(|event| event.id),
             _ => Ok(String::new()),
         };
@@ -68,7 +70,11 @@ impl Containerd {
         let address = format!("unix://{}", work.join("events").display());
         let mut server = Server::new().bind(&address)?.register_service(service);
         server.start()?;
-        Ok(Self { work, heard, server })
+        Ok(Self {
+            work,
+            heard,
+            server,
+        })
     }
 
     /// Where everything is.

@@ -19,7 +19,9 @@ impl Figures {
     /// A line of them.
     pub fn show(&self, what: &str) {
         let at = |part: usize| {
-            let time = self.0.get((self.0.len() * part / 100).min(self.0.len() - 1));
+            let time = self
+                .0
+                .get((self.0.len() * part / 100).min(self.0.len() - 1));
             time.map_or(0.0, |time| time.as_secs_f64() * 1000.0)
         };
         println!(
@@ -67,7 +69,14 @@ impl Memory {
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rss, anonymous, proportional } = self;
-        write!(f, "VmRSS {rss} KiB, RssAnon {anonymous}, PSS {proportional}")
+        let Self {
+            rss,
+            anonymous,
+            proportional,
+        } = self;
+        write!(
+            f,
+            "VmRSS {rss} KiB, RssAnon {anonymous}, PSS {proportional}"
+        )
     }
 }

@@ -9,6 +9,8 @@
 //! that ends at once; wall time and processor time of execs, of everything that they cause; and what a shim holds while nothing
 //! happens, with one container and with a pod of five. Root, on a host whose cgroups are as they are.
 
+#![allow(clippy::print_stderr, clippy::print_stdout)] // what it is for
+
 mod containerd;
 mod figures;
 mod pod;
@@ -47,7 +49,13 @@ fn options() -> Result<Options> {
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || words.next().ok_or("a number is missing")?.parse::<usize>().map_err(Box::<dyn Error>::from);
+        let mut number = || {
+            words
+                .next()
+                .ok_or("a number is missing")?
+                .parse::<usize>()
+                .map_err(Box::<dyn Error>::from)
+        };
         match word.as_str() {
             "--rounds" => options.rounds = number()?,
             "--execs" => options.execs = number()?,
@@ -124,8 +132,16 @@ fn execs(options: &Options, containerd: &Containerd) -> Result<()> {
     for (contender, (mut pod, id, times, used)) in options.contenders.iter().zip(pods) {
         let count = times.len();
         Figures::of(times).show(&format!("exec {}", contender.name));
-        println!("exec {}: {:.3} s of processors for {count}", contender.name, used.as_secs_f64());
-        println!("exec {}: afterwards {}", contender.name, Memory::of(pod.shim_pid(&id)?)?);
+        println!(
+            "exec {}: {:.3} s of processors for {count}",
+            contender.name,
+            used.as_secs_f64()
+        );
+        println!(
+            "exec {}: afterwards {}",
+            contender.name,
+            Memory::of(pod.shim_pid(&id)?)?
+        );
         pod.kill(&id)?;
         pod.wait(&id, "")?;
         pod.delete(&id)?;

@@ -71,13 +71,23 @@ impl Pod {
     pub fn create(&mut self, containerd: &Containerd) -> Result<String> {
         let id = format!("c{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let bundle = containerd.work().join(NAMESPACE).join(&id);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&bundle)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&bundle)?;
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         let config = config(&containerd.work().join("rootfs"), &words, &self.name, &id);
         fs::write(bundle.join("config.json"), config.to_string())?;
         let log = bundle.join("log");
-        rustix::fs::mknodat(rustix::fs::CWD, &log, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)?;
-        self.logs.push(OpenOptions::new().read(true).write(true).open(&log)?);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &log,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )?;
+        self.logs
+            .push(OpenOptions::new().read(true).write(true).open(&log)?);
         let address = self.begin(containerd, &bundle, &id)?;
         if self.client.is_none() {
             self.client = Some(Client::connect(&address)?);
@@ -105,7 +115,10 @@ impl Pod {
     fn begin(&mut self, containerd: &Containerd, bundle: &Path, id: &str) -> Result<String> {
         let work = containerd.work().display();
         // In the cgroup from the first instruction on.
-        let script = format!("echo $$ >{}/shim/cgroup.procs; exec \"$@\"", self.cgroup.display());
+        let script = format!(
+            "echo $$ >{}/shim/cgroup.procs; exec \"$@\"",
+            self.cgroup.display()
+        );
         let mut start = Command::new("sh");
         start.args(["-c", &script, "sh"]).arg(&self.contender.shim);
         start.args(["-namespace", NAMESPACE, "-id", id]);
@@ -139,7 +152,11 @@ impl Pod {
         call.timeout_nano = i64::try_from(PATIENCE.as_nanos())?;
         let client = self.client.as_ref().ok_or("no shim yet")?;
         let response = client.request(call)?;
-        if let Some(status) = response.status.as_ref().filter(|status| status.code() != Code::OK) {
+        if let Some(status) = response
+            .status
+            .as_ref()
+            .filter(|status| status.code() != Code::OK)
+        {
             return Err(format!("{method}: {}", status.message).into());
         }
         Ok(A::parse_from_bytes(&response.payload)?)
@@ -232,8 +249,12 @@ impl Pod {
     /// What processors have done for it so far.
     pub fn processor_time(&self) -> Result<Duration> {
         let text = fs::read_to_string(self.cgroup.join("cpu.stat"))?;
-        let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-        Ok(Duration::from_micros(used.ok_or("no time in cpu.stat")?.parse()?))
+        let used = text
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "));
+        Ok(Duration::from_micros(
+            used.ok_or("no time in cpu.stat")?.parse()?,
+        ))
     }
 
     /// Ends the shim, and waits until it is gone.

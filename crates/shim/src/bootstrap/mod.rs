@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::bootstrap_api::BootstrapParams;
-use corten_sys::spawn::{self, Orphaned, Setting};
 use corten_sys::fs;
+use corten_sys::spawn::{self, Orphaned, Setting};
 use protobuf::Message;
 use protobuf::well_known_types::any::Any;
 use rustix::fs::symlink;
@@ -46,7 +46,9 @@ pub fn start(args: &Args) -> Result<Vec<u8>> {
     let bundle = Bundle::new(std::env::current_dir().unwrap_or_default());
     let config = bundle.config()?;
     let params = said.params.as_ref();
-    let dir = params.and_then(|params| params.socket_dir.as_deref()).filter(|dir| !dir.is_empty());
+    let dir = params
+        .and_then(|params| params.socket_dir.as_deref())
+        .filter(|dir| !dir.is_empty());
     let dir = Path::new(dir.unwrap_or(socket::DIRECTORY));
     let group = config.group(&args.id);
     let path = socket::path(dir, &args.address, &args.namespace, group)?;
@@ -61,23 +63,34 @@ pub fn start(args: &Args) -> Result<Vec<u8>> {
         let link = bundle.path().join("s");
         match symlink(dir, &link) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(errno) => Err(corten_sys::Error::new("symlink", format!("{link:?}"), errno))?,
+            Err(errno) => Err(corten_sys::Error::new(
+                "symlink",
+                format!("{link:?}"),
+                errno,
+            ))?,
         }
     }
     let versions = std::env::var("MAX_SHIM_VERSION").ok();
-    Form::choose(params.is_some(), versions.as_deref(), said.options.task_api_version).write(&address)
+    Form::choose(
+        params.is_some(),
+        versions.as_deref(),
+        said.options.task_api_version,
+    )
+    .write(&address)
 }
 
 /// What came on standard input: an `Any` of options, or since containerd 2.3 all that the flags say, and more. One is never
 /// the other: an `Any` begins with a type's name, not with the container's.
 fn read(input: &[u8], args: &Args) -> Result<Said> {
     let params = BootstrapParams::parse_from_bytes(input).ok();
-    let params = params.filter(|params| {
-        params.instance_id == args.id && params.namespace == args.namespace
-    });
+    let params =
+        params.filter(|params| params.instance_id == args.id && params.namespace == args.namespace);
     let options = match &params {
         Some(params) => {
-            let values = params.extensions.iter().filter_map(|extension| extension.value.as_ref());
+            let values = params
+                .extensions
+                .iter()
+                .filter_map(|extension| extension.value.as_ref());
             // Others are of other shims' concern.
             let mut options = values.filter(|any| any.type_url.ends_with(".v1.Options"));
             Options::read(options.next())?
@@ -100,7 +113,10 @@ fn begin(args: &Args, said: &Said, listener: &OwnedFd, path: &Path) -> Result<()
     flag("-id", args.id.clone());
     flag("-address", args.address.clone());
     flag("-socket", path.display().to_string());
-    let level = said.params.as_ref().map_or(0, |params| params.log_level.value());
+    let level = said
+        .params
+        .as_ref()
+        .map_or(0, |params| params.log_level.value());
     if args.debug || level < 0 {
         words.push("-debug".to_owned());
     }
@@ -130,7 +146,10 @@ fn begin(args: &Args, said: &Said, listener: &OwnedFd, path: &Path) -> Result<()
 /// This process's, with where events go to.
 fn environment(said: &Said) -> Vec<String> {
     const EVENTS: &str = "TTRPC_ADDRESS";
-    let address = said.params.as_ref().map(|params| params.containerd_ttrpc_address.as_str());
+    let address = said
+        .params
+        .as_ref()
+        .map(|params| params.containerd_ttrpc_address.as_str());
     let address = address.filter(|address| !address.is_empty());
     let variables = std::env::vars_os().filter_map(|(name, value)| {
         let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
@@ -180,7 +199,13 @@ mod tests {
             namespace: "n".into(),
             ..BootstrapParams::default()
         };
-        for any in [Any { type_url: "cri.v1.Config".into(), ..Any::default() }, runc()] {
+        for any in [
+            Any {
+                type_url: "cri.v1.Config".into(),
+                ..Any::default()
+            },
+            runc(),
+        ] {
             params.extensions.push(Extension {
                 value: MessageField::some(any),
                 ..Extension::default()

@@ -41,7 +41,9 @@ fn join(pid: i32, path: &str) -> Result<()> {
     let mounts = layout.v1.iter().map(|v1| &v1.path).chain([&layout.unified]);
     let mut found = false;
     for mount in mounts {
-        let file = mount.join(path.trim_start_matches('/')).join("cgroup.procs");
+        let file = mount
+            .join(path.trim_start_matches('/'))
+            .join("cgroup.procs");
         match fs::open(fs::CWD, &file, OFlags::WRONLY, Mode::empty()) {
             Ok(file) => fs::write_once(file.as_fd(), pid.to_string().as_bytes())?,
             Err(error) if error.errno() == Errno::NOENT => continue,
@@ -52,7 +54,10 @@ fn join(pid: i32, path: &str) -> Result<()> {
     if found {
         return Ok(());
     }
-    Err(Error::new(Code::NotFound, format!("cgroup {path}: not found")))
+    Err(Error::new(
+        Code::NotFound,
+        format!("cgroup {path}: not found"),
+    ))
 }
 
 /// It is killed a little before containerd, and its containers before it.
@@ -81,7 +86,9 @@ pub fn adopt_orphans() -> Result<()> {
 
 /// Where containerd takes events, as its environment has it.
 pub fn events() -> Option<std::path::PathBuf> {
-    let address = std::env::var("TTRPC_ADDRESS").ok().filter(|address| !address.is_empty())?;
+    let address = std::env::var("TTRPC_ADDRESS")
+        .ok()
+        .filter(|address| !address.is_empty())?;
     let path = address.strip_prefix("unix://").unwrap_or(&address);
     Some(Path::new(path).to_owned())
 }

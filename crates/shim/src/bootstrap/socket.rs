@@ -28,7 +28,10 @@ pub fn path(dir: &Path, containerd: &str, namespace: &str, group: &str) -> Resul
     }
     let path = dir.join(name);
     if path.as_os_str().len() > LONGEST {
-        let text = format!("the socket's path {} is longer than {LONGEST} bytes", path.display());
+        let text = format!(
+            "the socket's path {} is longer than {LONGEST} bytes",
+            path.display()
+        );
         return Err(Error::new(Code::InvalidArgument, text));
     }
     Ok(path)
@@ -133,7 +136,13 @@ mod tests {
     fn paths_are_containerds() {
         // printf /run/containerd/containerd.sock/default/a | sha256sum
         let wanted = Sha256::digest("/run/containerd/containerd.sock/default/a");
-        let found = path(Path::new("/s"), "/run/containerd/containerd.sock", "default", "a").unwrap();
+        let found = path(
+            Path::new("/s"),
+            "/run/containerd/containerd.sock",
+            "default",
+            "a",
+        )
+        .unwrap();
         let name = found.file_name().unwrap().to_str().unwrap();
         assert_eq!(name.len(), 64);
         assert!(name.starts_with(&format!("{:02x}{:02x}", wanted[0], wanted[1])));
@@ -162,7 +171,10 @@ mod tests {
             panic!();
         };
         let mode = std::fs::metadata(&path).unwrap();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+            0o600
+        );
         assert!(socket::connect_stream(&path).is_ok());
         drop(listener);
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);

@@ -84,8 +84,14 @@ mod tests {
             ..task::TaskExit::default()
         };
         let bytes = forwarded(&event, "n").unwrap();
-        let envelope = ForwardRequest::parse_from_bytes(&bytes).unwrap().envelope.unwrap();
-        assert_eq!((envelope.namespace.as_str(), envelope.topic.as_str()), ("n", "/tasks/exit"));
+        let envelope = ForwardRequest::parse_from_bytes(&bytes)
+            .unwrap()
+            .envelope
+            .unwrap();
+        assert_eq!(
+            (envelope.namespace.as_str(), envelope.topic.as_str()),
+            ("n", "/tasks/exit")
+        );
         let any = envelope.event.unwrap();
         assert_eq!(any.type_url, "containerd.events.TaskExit");
         assert_eq!(task::TaskExit::parse_from_bytes(&any.value).unwrap(), event);

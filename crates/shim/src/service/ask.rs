@@ -46,7 +46,13 @@ impl Shim {
             return now(&listed(container, &direct.processes()?)?);
         }
         let words = ["ps", "--format", "json", &request.id].map(str::to_owned);
-        self.call_runtime(&Key::init(&request.id), Errand::Pids, &words, None, Some(call))?;
+        self.call_runtime(
+            &Key::init(&request.id),
+            Errand::Pids,
+            &words,
+            None,
+            Some(call),
+        )?;
         Ok(Answer::Later)
     }
 

@@ -34,7 +34,13 @@ impl Shim {
             return done();
         }
         let words = ["pause".to_owned(), request.id.clone()];
-        self.call_runtime(&Key::init(&request.id), Errand::Pause, &words, None, Some(call))?;
+        self.call_runtime(
+            &Key::init(&request.id),
+            Errand::Pause,
+            &words,
+            None,
+            Some(call),
+        )?;
         Ok(Answer::Later)
     }
 
@@ -56,7 +62,13 @@ impl Shim {
             return done();
         }
         let words = ["resume".to_owned(), request.id.clone()];
-        self.call_runtime(&Key::init(&request.id), Errand::Resume, &words, None, Some(call))?;
+        self.call_runtime(
+            &Key::init(&request.id),
+            Errand::Resume,
+            &words,
+            None,
+            Some(call),
+        )?;
         Ok(Answer::Later)
     }
 
@@ -108,7 +120,13 @@ impl Shim {
         };
         let words = ["update", "--resources", "-", &request.id].map(str::to_owned);
         let input = resources.value.as_slice();
-        self.call_runtime(&Key::init(&request.id), Errand::Update, &words, Some(input), Some(call))?;
+        self.call_runtime(
+            &Key::init(&request.id),
+            Errand::Update,
+            &words,
+            Some(input),
+            Some(call),
+        )?;
         Ok(Answer::Later)
     }
 
@@ -128,14 +146,24 @@ impl Shim {
         }
         let options = checkpoint_options(request.options.as_ref())?;
         let mut words = vec!["checkpoint".to_owned()];
-        let mut option = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
-        let image = [&options.image_path, &request.path, &container.options.criu_image_path];
+        let mut option =
+            |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
+        let image = [
+            &options.image_path,
+            &request.path,
+            &container.options.criu_image_path,
+        ];
         let image = image.into_iter().find(|path| !path.is_empty());
         let image = image.ok_or_else(|| Error::invalid("no path to write the checkpoint to"))?;
         option("--image-path", image);
         let work = [&options.work_path, &container.options.criu_work_path];
         let own = container.bundle.path().join("work").display().to_string();
-        option("--work-path", work.into_iter().find(|path| !path.is_empty()).unwrap_or(&own));
+        option(
+            "--work-path",
+            work.into_iter()
+                .find(|path| !path.is_empty())
+                .unwrap_or(&own),
+        );
         for (is_set, name) in [
             (!options.exit, "--leave-running"),
             (options.open_tcp, "--tcp-established"),
@@ -191,7 +219,9 @@ fn expect(state: State, wanted: State, verb: &str) -> Result<()> {
 fn checkpoint_options(any: Option<&Any>) -> Result<CheckpointOptions> {
     match any.filter(|any| !any.type_url.is_empty()) {
         None => Ok(CheckpointOptions::default()),
-        Some(any) if any.type_url.rsplit('/').next() == Some("containerd.runc.v1.CheckpointOptions") => {
+        Some(any)
+            if any.type_url.rsplit('/').next() == Some("containerd.runc.v1.CheckpointOptions") =>
+        {
             read(&any.value)
         }
         Some(any) => Err(Error::invalid(format!(

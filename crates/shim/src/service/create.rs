@@ -106,7 +106,10 @@ impl Shim {
 
     /// Calls the runtime for a process whose streams are open.
     pub(super) fn launch(&mut self, key: &Key) -> Result<()> {
-        match (&key.who, self.container(&key.container)?.checkpoint.is_some()) {
+        match (
+            &key.who,
+            self.container(&key.container)?.checkpoint.is_some(),
+        ) {
             (None, false) => self.call_create(key),
             (None, true) => self.note_checkpoint(key),
             (Some(_), _) => self.call_exec(key),
@@ -121,11 +124,17 @@ impl Shim {
             return Err(Error::precondition("nothing is being created"));
         };
         let mut words = vec!["create".to_owned()];
-        words.extend(["--bundle".to_owned(), container.bundle.path().display().to_string()]);
+        words.extend([
+            "--bundle".to_owned(),
+            container.bundle.path().display().to_string(),
+        ]);
         let pid_file = container.bundle.pid_file();
         words.extend(["--pid-file".to_owned(), pid_file.display().to_string()]);
         if let Some(console) = &launch.console {
-            words.extend(["--console-socket".to_owned(), console.path().display().to_string()]);
+            words.extend([
+                "--console-socket".to_owned(),
+                console.path().display().to_string(),
+            ]);
         }
         if container.options.no_pivot_root {
             words.push("--no-pivot".to_owned());
@@ -136,7 +145,9 @@ impl Shim {
         words.push(key.container.clone());
         let [stdin, stdout, stderr] = &launch.opened.standard;
         let standard = Standard([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-        let pid = container.runtime.call(Some(&log), &words, standard, &container.bundle)?;
+        let pid = container
+            .runtime
+            .call(Some(&log), &words, standard, &container.bundle)?;
         let call = launch.call;
         let errand = Errands {
             key: key.clone(),
@@ -166,7 +177,8 @@ impl Shim {
             Err(error) => {
                 if is_made {
                     let words = ["delete".to_owned(), "--force".to_owned(), id.clone()];
-                    let called = self.call_runtime(&errand.key, Errand::KillRest, &words, None, None);
+                    let called =
+                        self.call_runtime(&errand.key, Errand::KillRest, &words, None, None);
                     if let Err(error) = called {
                         log::warn(format_args!("remove container {id} again: {error}"));
                     }
@@ -201,7 +213,10 @@ impl Shim {
                 terminal: names.terminal,
                 ..TaskIO::default()
             }),
-            checkpoint: container.checkpoint.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            checkpoint: container
+                .checkpoint
+                .as_ref()
+                .map_or_else(String::new, |path| path.display().to_string()),
             pid: pid.unsigned_abs(),
             ..TaskCreate::default()
         };

@@ -100,7 +100,9 @@ impl Shim {
             self.drain_streams(process);
         }
         if let Err(error) = rootfs::unmount(&container.bundle.rootfs()) {
-            log::warn(format_args!("unmount the root file system of {id}: {error}"));
+            log::warn(format_args!(
+                "unmount the root file system of {id}: {error}"
+            ));
         }
         let event = TaskDelete {
             container_id: id.to_owned(),
@@ -112,7 +114,10 @@ impl Shim {
         self.publisher.publish(&event, &self.reactor);
         let response = written(&response(&container.init));
         // Who still waits, waits for nothing.
-        let others = container.others.into_values().flat_map(|process| process.waiters);
+        let others = container
+            .others
+            .into_values()
+            .flat_map(|process| process.waiters);
         for waiter in container.init.waiters.into_iter().chain(others) {
             self.answer(waiter, Err(Error::not_found(format!("container {id}"))));
         }

@@ -103,7 +103,9 @@ impl Shim {
 
     /// A process runs.
     pub(crate) fn tell_start(&mut self, id: &str, who: &Who) {
-        let pid = self.container(id).and_then(|container| container.process(id, who));
+        let pid = self
+            .container(id)
+            .and_then(|container| container.process(id, who));
         let Ok(pid) = pid.map(|process| process.pid.unsigned_abs()) else {
             return;
         };
@@ -148,7 +150,13 @@ impl Shim {
             ..TaskExit::default()
         };
         self.publisher.publish(&event, &self.reactor);
-        self.set_exit(&Key { container: id.to_owned(), who: who.clone() }, exit);
+        self.set_exit(
+            &Key {
+                container: id.to_owned(),
+                who: who.clone(),
+            },
+            exit,
+        );
     }
 
     /// A process that was added could not be started: it has an end, of which no event tells, as it had no start.
@@ -208,7 +216,10 @@ impl Shim {
 
     /// Asks before init's end is told: its cause comes first, though both were heard of at once.
     fn ask_memory(&mut self, id: &str) {
-        let watched = self.container(id).ok().and_then(|container| container.memory.as_ref());
+        let watched = self
+            .container(id)
+            .ok()
+            .and_then(|container| container.memory.as_ref());
         if let Some(number) = watched.map(|(number, _)| *number)
             && let Err(error) = self.memory_ran_out(number)
         {

@@ -110,7 +110,11 @@ impl Shim {
         let outcome = if status == 0 {
             Ok(said.unwrap_or_default())
         } else {
-            Err(runtime::failure(words(errand.errand), status, said.as_deref()))
+            Err(runtime::failure(
+                words(errand.errand),
+                status,
+                said.as_deref(),
+            ))
         };
         match errand.errand {
             Errand::Create => self.created(&errand, outcome),

@@ -70,7 +70,9 @@ impl Shim {
             None => spawn::memory_file("input", b"")?,
         };
         let standard = Standard([stdin.as_fd(), said.as_fd(), said.as_fd()]);
-        let pid = container.runtime.call(None, words, standard, &container.bundle)?;
+        let pid = container
+            .runtime
+            .call(None, words, standard, &container.bundle)?;
         let errand = Errands {
             key: key.clone(),
             errand,
@@ -101,7 +103,10 @@ impl Shim {
         words.extend(["--process".to_owned(), file.display().to_string()]);
         words.extend(["--pid-file".to_owned(), pid_file.display().to_string()]);
         if let Some(console) = &launch.console {
-            words.extend(["--console-socket".to_owned(), console.path().display().to_string()]);
+            words.extend([
+                "--console-socket".to_owned(),
+                console.path().display().to_string(),
+            ]);
         }
         words.push(key.container.clone());
         let [stdin, stdout, stderr] = &launch.opened.standard;
@@ -134,7 +139,8 @@ impl Shim {
     fn call_restore(&mut self, key: &Key, call: Call) -> Result<()> {
         let number = self.number();
         let container = self.container_mut(&key.container)?;
-        let (Some(checkpoint), Some(launch)) = (&container.checkpoint, &container.init.launch) else {
+        let (Some(checkpoint), Some(launch)) = (&container.checkpoint, &container.init.launch)
+        else {
             return Err(Error::precondition("there is nothing to restore"));
         };
         let bundle = &container.bundle;
@@ -157,7 +163,9 @@ impl Shim {
         words.push(key.container.clone());
         let [stdin, stdout, stderr] = &launch.opened.standard;
         let standard = Standard([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-        let pid = container.runtime.call(Some(&log), &words, standard, bundle)?;
+        let pid = container
+            .runtime
+            .call(Some(&log), &words, standard, bundle)?;
         container.init.state = State::Starting;
         container.order.launching(&None);
         let errand = Errands {

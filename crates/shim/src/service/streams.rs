@@ -40,7 +40,12 @@ impl Shim {
         if request.stdin {
             // What was written before is still read.
             let input = |(stream, _): &&(Stream, u32)| *stream == Stream::Input;
-            let pumps: Vec<u32> = process.pumps.iter().filter(input).map(|(_, n)| *n).collect();
+            let pumps: Vec<u32> = process
+                .pumps
+                .iter()
+                .filter(input)
+                .map(|(_, n)| *n)
+                .collect();
             for number in pumps {
                 self.pumps.drain(number, &self.reactor);
             }
@@ -71,8 +76,12 @@ impl Shim {
     }
 
     fn finish_logger(&mut self, process: &Process) {
-        if let Some(number) = process.logger.filter(|number| self.loggers.contains_key(number)) {
-            self.timers.push((Instant::now() + FINISH, Timer::LoggerFinish(number)));
+        if let Some(number) = process
+            .logger
+            .filter(|number| self.loggers.contains_key(number))
+        {
+            self.timers
+                .push((Instant::now() + FINISH, Timer::Finish(number)));
         }
     }
 
@@ -82,8 +91,10 @@ impl Shim {
         self.children.logs(logger.pid(), number);
         let container = self.container_mut(&key.container)?;
         container.process_mut(&key.container, &key.who)?.logger = Some(number);
-        self.reactor.add(logger.says(), Source::Logger(number), Interest::Read)?;
-        self.timers.push((Instant::now() + READY, Timer::LoggerReady(number)));
+        self.reactor
+            .add(logger.says(), Source::Logger(number), Interest::Read)?;
+        self.timers
+            .push((Instant::now() + READY, Timer::Ready(number)));
         let waits = Some(key.clone());
         self.loggers.insert(number, Logging { logger, waits });
         Ok(())
@@ -122,7 +133,8 @@ impl Shim {
     pub(crate) fn logger_shall_end(&mut self, number: u32) {
         if let Some(logging) = self.loggers.get(&number) {
             logging.logger.signal(SIGTERM);
-            self.timers.push((Instant::now() + TERMINATE, Timer::LoggerTerminate(number)));
+            self.timers
+                .push((Instant::now() + TERMINATE, Timer::Terminate(number)));
         }
     }
 

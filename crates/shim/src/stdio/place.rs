@@ -31,7 +31,9 @@ impl Place {
         // What stands before the path would be a host; Go's shim leaves it out of a path as well.
         let path = PathBuf::from(decode(path)?);
         if !path.is_absolute() {
-            return Err(Error::invalid(format!("stdio {name:?}: the path is not absolute")));
+            return Err(Error::invalid(format!(
+                "stdio {name:?}: the path is not absolute"
+            )));
         }
         match scheme {
             "fifo" => Ok(Self::Fifo(path)),
@@ -107,7 +109,13 @@ mod tests {
         ] {
             assert_eq!(Place::parse(name).unwrap(), place, "{name}");
         }
-        for name in ["npipe:///a", "file://a/b", "file:///%4", "file:///%ff", "ttrpc+unix:///x"] {
+        for name in [
+            "npipe:///a",
+            "file://a/b",
+            "file:///%4",
+            "file:///%ff",
+            "ttrpc+unix:///x",
+        ] {
             assert!(Place::parse(name).is_err(), "{name}");
         }
     }

@@ -75,7 +75,11 @@ impl Pump {
     /// yet looks as if it had ended.
     pub fn turn(&mut self) {
         for _ in 0..ROUNDS {
-            let moved = if self.copies { self.copy() } else { self.splice() };
+            let moved = if self.copies {
+                self.copy()
+            } else {
+                self.splice()
+            };
             match moved {
                 Moved::Some => {}
                 Moved::Stuck(wants) => {
@@ -109,7 +113,10 @@ impl Pump {
 
     fn has_room(&self) -> bool {
         let mut polled = [PollFd::new(&self.to, PollFlags::OUT)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let answer = rustix::event::poll(&mut polled, Some(&now));
         // What can't be asked is tried again, and says then what is wrong.
         answer.is_err() || !polled[0].revents().is_empty()

@@ -5,7 +5,7 @@
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use corten_sys::fs::{self, CWD, FileType, Mode, OFlags};
 use corten_sys::{Call, Errno};
@@ -90,7 +90,9 @@ impl Opened {
         let (stdout, stderr) = (Place::parse(&names.stdout)?, Place::parse(&names.stderr)?);
         if let Place::Program(program, args) = &stdout {
             if !matches!(&stderr, Place::Null) && stderr != stdout {
-                return Err(Error::invalid("stderr goes to the logger of stdout, or nowhere"));
+                return Err(Error::invalid(
+                    "stderr goes to the logger of stdout, or nowhere",
+                ));
             }
             let (out, stdout) = owned_pipe(owner)?;
             let (err, stderr) = owned_pipe(owner)?;
@@ -136,7 +138,9 @@ impl Opened {
                 // A terminal has one output: the other ends at once.
                 let (nothing, _) = pipe()?;
                 fs::set_nonblocking(to.as_fd())?;
-                logger = Some(Logger::start(program, args, id, namespace, &from, &nothing)?);
+                logger = Some(Logger::start(
+                    program, args, id, namespace, &from, &nothing,
+                )?);
                 Some(to)
             }
             place => open_output(place)?,
@@ -160,7 +164,8 @@ impl Opened {
             copy.call("fcntl", || "F_DUPFD_CLOEXEC".to_owned())
         };
         let output = ends.output.map_or_else(null, Ok)?;
-        self.pumps.push((Stream::Output, Pump::new(copy()?, output)));
+        self.pumps
+            .push((Stream::Output, Pump::new(copy()?, output)));
         if let Some(input) = ends.input {
             self.pumps.push((Stream::Input, Pump::new(input, copy()?)));
         }
@@ -198,7 +203,7 @@ fn open_output(place: &Place) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn append(path: &PathBuf) -> Result<OwnedFd> {
+fn append(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     Ok(fs::open(CWD, path, flags, mode)?)

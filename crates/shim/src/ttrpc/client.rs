@@ -51,7 +51,11 @@ impl Client {
 
     /// Makes a call. One at a time: the last one was answered.
     pub fn call(&mut self, call: Call<'_>, reactor: &Reactor) -> Result<()> {
-        self.stream = if self.stream == 0 { 1 } else { self.stream.wrapping_add(2) };
+        self.stream = if self.stream == 0 {
+            1
+        } else {
+            self.stream.wrapping_add(2)
+        };
         self.output.request(self.stream, call);
         self.flush(reactor)
     }
@@ -88,10 +92,13 @@ impl Client {
             Err(Errno::AGAIN) => {}
             Err(errno) => return Err(SysError::new("read", "containerd", errno).into()),
         }
-        while let Some(frame) = self.input.next() {
+        while let Some(frame) = self.input.frame() {
             match frame {
                 Frame::Response(stream, response) if stream == self.stream => {
-                    let code = response.status.as_ref().map_or(0, |status| status.code.value());
+                    let code = response
+                        .status
+                        .as_ref()
+                        .map_or(0, |status| status.code.value());
                     return Ok(Some(match code {
                         0 => Answer::Done,
                         _ => Answer::Refused(response.status.message.clone()),

@@ -45,7 +45,7 @@ impl Input {
     }
 
     /// The next whole frame. What is neither a request nor a response is passed over.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn frame(&mut self) -> Option<Frame> {
         loop {
             let head: [u8; HEAD] = self.bytes.get(..HEAD)?.try_into().ok()?;
             let [l0, l1, l2, l3, s0, s1, s2, s3, kind, _flags] = head;
@@ -189,7 +189,7 @@ mod tests {
             let mut frames = Vec::new();
             for part in bytes.chunks(step) {
                 input.push(part);
-                while let Some(frame) = input.next() {
+                while let Some(frame) = input.frame() {
                     frames.push(frame);
                 }
             }
@@ -201,7 +201,10 @@ mod tests {
             else {
                 panic!("{frames:?}");
             };
-            assert_eq!((request.service.as_str(), request.method.as_str()), ("a.B", "C"));
+            assert_eq!(
+                (request.service.as_str(), request.method.as_str()),
+                ("a.B", "C")
+            );
             assert_eq!(request.payload, [7; 300]);
             assert_eq!(request.metadata[0].value, "n");
             assert_eq!(good.payload, [1, 2]);
@@ -216,7 +219,7 @@ mod tests {
         let mut head = (LONGEST as u32 + 1).to_be_bytes().to_vec();
         head.extend([0, 0, 0, 9, REQUEST, 0]);
         input.push(&head);
-        let Some(Frame::Unreadable(9, error)) = input.next() else {
+        let Some(Frame::Unreadable(9, error)) = input.frame() else {
             panic!();
         };
         assert_eq!(error.code(), Code::InvalidArgument);
@@ -228,7 +231,7 @@ mod tests {
         let mut output = Output::default();
         output.respond(3, Ok(Vec::new()));
         input.push(&written(&mut output));
-        assert!(matches!(input.next(), Some(Frame::Response(3, _))));
+        assert!(matches!(input.frame(), Some(Frame::Response(3, _))));
     }
 
     #[test]
@@ -236,7 +239,7 @@ mod tests {
         let mut input = Input::default();
         input.push(&[0, 0, 0, 2, 0, 0, 0, 1, 3, 0, 1, 1]);
         input.push(&[0, 0, 0, 2, 0, 0, 0, 1, REQUEST, 0, 0xff, 0xff]);
-        assert!(matches!(input.next(), Some(Frame::Unreadable(1, _))));
-        assert_eq!(input.next(), None);
+        assert!(matches!(input.frame(), Some(Frame::Unreadable(1, _))));
+        assert_eq!(input.frame(), None);
     }
 }

@@ -95,12 +95,7 @@ impl Server {
     }
 
     /// What the connection `number` has brought; where it has ended, `None`, and it is forgotten.
-    pub fn ready(
-        &mut self,
-        number: u32,
-        ready: Ready,
-        reactor: &Reactor,
-    ) -> Option<Vec<Request>> {
+    pub fn ready(&mut self, number: u32, ready: Ready, reactor: &Reactor) -> Option<Vec<Request>> {
         let connection = self.connections.get_mut(&number)?;
         let mut outcome = Ok(true);
         if ready.room {
@@ -109,10 +104,13 @@ impl Server {
         let mut requests = Vec::new();
         if ready.input && outcome.is_ok() && connection.output.left().len() < UNREAD {
             outcome = connection.read();
-            while let Some(frame) = connection.input.next() {
+            while let Some(frame) = connection.input.frame() {
                 match frame {
                     Frame::Request(stream, request) => requests.push(Request {
-                        call: Call { connection: number, stream },
+                        call: Call {
+                            connection: number,
+                            stream,
+                        },
                         service: request.service,
                         method: request.method,
                         payload: request.payload,
