@@ -39,7 +39,7 @@ impl Key {
     }
 }
 
-/// What a runtime was called for.
+/// What a child was begun for; but for the last, a runtime was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errand {
     /// To create the container.
@@ -66,6 +66,8 @@ pub enum Errand {
     Update,
     /// To write it down.
     Checkpoint,
+    /// To unmount its root file system, which is the shim's own work: it may take as long as a disk does.
+    Unmount,
 }
 
 /// A call of a runtime.

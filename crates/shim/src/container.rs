@@ -36,6 +36,8 @@ pub struct Container {
     pub direct: Option<Supervised>,
     /// Whether its processes outlive init.
     pub shares_pid_namespace: bool,
+    /// Whether the shim has mounted its root file system.
+    pub is_mounted: bool,
     /// From which checkpoint it is to be started.
     pub checkpoint: Option<PathBuf>,
     /// The watch on its memory, and the number that the reactor knows it by.

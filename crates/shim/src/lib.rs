@@ -12,6 +12,7 @@
 //!                 ├ stdio/      streams and terminals
 //!                 ├ ttrpc/      frames, calls, answers
 //!                 └ reactor     the one place that waits
+//! aside       work that takes as long as a disk does, in a copy of the process
 //! container   data · runtime  the program · bundle, options  what containerd says of both
 //! rootfs/     the mounts of a root file system · metrics/  what a container has used
 //! ```
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod aside;
 pub mod bootstrap;
 pub mod bundle;
 pub mod children;

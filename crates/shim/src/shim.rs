@@ -171,19 +171,25 @@ impl Shim {
                 other => log::debug(format_args!("signal {other}")),
             }
         }
-        // Several ends are one signal.
+        self.reap();
+        Ok(())
+    }
+
+    /// Sees to all children that have ended; several ends are one signal. Processes come before the calls of runtimes that
+    /// may have ended them: an end is told before the removal that it was a part of.
+    fn reap(&mut self) {
+        let mut errands = Vec::new();
         while let Some(ended) = self.children.reap() {
             match ended {
-                Ended::Errand(errand, status) => {
-                    self.finish(errand, status);
-                    self.children.forget_orphans();
-                }
+                Ended::Errand(errand, status) => errands.push((errand, status)),
                 Ended::Process(key, exit) => self.exited(&key, exit),
                 Ended::Logger(number) => self.logger_ended(number),
             }
         }
+        for (errand, status) in errands {
+            self.finish(errand, status);
+        }
         self.children.forget_orphans();
-        Ok(())
     }
 
     /// A process of a container has ended.

@@ -62,6 +62,7 @@ impl Shim {
             order: Order::new(shares_pid_namespace),
             direct: None,
             shares_pid_namespace,
+            is_mounted: !request.rootfs.is_empty(),
             checkpoint: checkpoint.map(Into::into),
             memory: None,
         };

@@ -7,6 +7,9 @@ use containerd_shim_protos::events::task::TaskDelete;
 use protobuf::MessageField;
 
 use super::{Answer, Answered, done, now, written};
+use corten_sys::spawn;
+
+use crate::aside;
 use crate::children::{Errand, Errands, Key};
 use crate::clock;
 use crate::container::{Process, State};
@@ -34,7 +37,8 @@ impl Shim {
             }
             // One that was only noted: no runtime knows it.
             (None, State::Created) if container.checkpoint.is_some() && process.pid == 0 => {
-                self.remove(&request.id).map(Answer::Now)
+                self.unmount(&key, Some(call));
+                Ok(Answer::Later)
             }
             (None, State::Stopped | State::Created) => {
                 container.init.state = State::Deleting;
@@ -60,15 +64,64 @@ impl Shim {
     pub(super) fn deleted(&mut self, errand: &Errands, outcome: Result<String>) {
         let id = &errand.key.container;
         let gone = |error: &Error| error.text().contains("does not exist");
-        let answer = match outcome {
+        match outcome {
             // Somebody has removed it already, which is what is wanted.
             Err(error) if !gone(&error) => {
                 self.not_deleted(id);
-                Err(error)
+                if let Some(call) = errand.call {
+                    self.answer(call, Err(error));
+                }
             }
-            _ => self.remove(id),
+            _ => self.unmount(&errand.key, errand.call),
+        }
+    }
+
+    /// Unmounts the root file system of a container that is no runtime's any more, beside everything else: the last who lets
+    /// go of an overlay waits until the disk has what was written.
+    fn unmount(&mut self, key: &Key, call: Option<Call>) {
+        let Ok(container) = self.container(&key.container) else {
+            return;
         };
-        if let Some(call) = errand.call {
+        let rootfs = container.bundle.rootfs();
+        let begun = if container.is_mounted {
+            spawn::memory_file("said", b"").and_then(|said| {
+                let work = || rootfs::unmount(&rootfs).map_err(|error| error.to_string());
+                Ok((aside::begin(&said, work)?, said))
+            })
+        } else {
+            return self.finish_delete(&key.container, call);
+        };
+        match begun {
+            Ok((pid, said)) => {
+                let errand = Errands {
+                    key: key.clone(),
+                    errand: Errand::Unmount,
+                    call,
+                    log: None,
+                    said: Some(said),
+                    pid_file: None,
+                    file: None,
+                };
+                self.children.began(pid, errand);
+            }
+            Err(error) => {
+                log::warn(format_args!("unmount {}: {error}", rootfs.display()));
+                self.finish_delete(&key.container, call);
+            }
+        }
+    }
+
+    /// The root file system is unmounted, or can't be: containerd tries again when it removes the bundle.
+    pub(super) fn unmounted(&mut self, errand: &Errands, outcome: Result<String>) {
+        if let Err(error) = outcome {
+            log::warn(format_args!("{}: {error}", errand.key.container));
+        }
+        self.finish_delete(&errand.key.container, errand.call);
+    }
+
+    fn finish_delete(&mut self, id: &str, call: Option<Call>) {
+        let answer = self.remove(id);
+        if let Some(call) = call {
             self.answer(call, answer);
         }
     }

@@ -131,6 +131,7 @@ impl Shim {
             Errand::Pids => self.listed(&errand, outcome),
             Errand::Update => self.updated(&errand, outcome),
             Errand::Checkpoint => self.checkpointed(&errand, outcome),
+            Errand::Unmount => self.unmounted(&errand, outcome),
         }
     }
 }
@@ -149,6 +150,7 @@ fn words(errand: Errand) -> &'static str {
         Errand::Pids => "OCI runtime ps failed",
         Errand::Update => "OCI runtime update failed",
         Errand::Checkpoint => "OCI runtime checkpoint failed",
+        Errand::Unmount => "unmount the root file system",
     }
 }
 
