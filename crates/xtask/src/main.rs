@@ -22,6 +22,7 @@ mod packages;
 mod report;
 mod runtime;
 mod scratch;
+mod shims;
 mod syscalls;
 mod test;
 mod tracer;
@@ -64,6 +65,8 @@ enum Verb {
     Integration(integration::Options),
     /// corten beside its peers and above the floor, as root
     Bench(bench::Options),
+    /// corten's shim beside containerd's own, as root
+    Shims(shims::Options),
     /// Kills each verb, or fails its system calls, at every point there is, as root; looks for what is left behind
     Faults(faults::Options),
     /// corten's filters against libseccomp, seccompiler and the kernel
@@ -97,6 +100,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Test => test::run(),
         Verb::Integration(options) => integration::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Shims(options) => shims::run(&options),
         Verb::Faults(options) => faults::run(&options),
         Verb::Oracle => oracle::run(),
         Verb::Syscalls(options) => syscalls::run(&options),
