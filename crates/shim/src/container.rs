@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use containerd_shim_protos::api::Status;
+use containerd_shim_protos::types::mount::Mount;
 use corten::cgroup::OomWatch;
 use corten::supervise::Supervised;
 
@@ -36,8 +37,8 @@ pub struct Container {
     pub direct: Option<Supervised>,
     /// Whether its processes outlive init.
     pub shares_pid_namespace: bool,
-    /// Whether the shim has mounted its root file system.
-    pub is_mounted: bool,
+    /// What the shim has mounted as its root file system.
+    pub rootfs: Vec<Mount>,
     /// From which checkpoint it is to be started.
     pub checkpoint: Option<PathBuf>,
     /// The watch on its memory, and the number that the reactor knows it by.

@@ -74,6 +74,14 @@ impl Shim {
 
     /// `resume` has ended.
     pub(super) fn resumed(&mut self, errand: &Errands, outcome: Result<String>) {
+        // What was begun here without a process may be done by now.
+        let outcome =
+            outcome.or_else(
+                |error| match error.text().contains("container not paused") {
+                    true => Ok(String::new()),
+                    false => Err(error),
+                },
+            );
         if outcome.is_ok() {
             self.set_paused(&errand.key.container, State::Running);
         }

@@ -9,7 +9,7 @@ use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
 use corten::store::ContainerId;
 use corten::supervise::{self, Supervised};
-use protobuf::MessageField;
+use protobuf::{Message, MessageField};
 
 use super::{Answer, Answered, written};
 use crate::bundle::{Bundle, read_pid};
@@ -62,7 +62,7 @@ impl Shim {
             order: Order::new(shares_pid_namespace),
             direct: None,
             shares_pid_namespace,
-            is_mounted: !request.rootfs.is_empty(),
+            rootfs: request.rootfs,
             checkpoint: checkpoint.map(Into::into),
             memory: None,
         };
@@ -204,7 +204,14 @@ impl Shim {
             container.direct = Supervised::find(container.runtime.root(), id);
         }
         let names = &container.init.names;
+        // The same message in another module.
+        let mounts = container.rootfs.iter().map(|mount| {
+            let bytes = mount.write_to_bytes()?;
+            Message::parse_from_bytes(&bytes)
+        });
         let event = TaskCreate {
+            // What can't be written could not have been read.
+            rootfs: mounts.filter_map(protobuf::Result::ok).collect(),
             container_id: id.clone(),
             bundle: container.bundle.path().display().to_string(),
             io: MessageField::some(TaskIO {

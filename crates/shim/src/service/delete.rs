@@ -83,7 +83,7 @@ impl Shim {
             return;
         };
         let rootfs = container.bundle.rootfs();
-        let begun = if container.is_mounted {
+        let begun = if !container.rootfs.is_empty() {
             spawn::memory_file("said", b"").and_then(|said| {
                 let work = || rootfs::unmount(&rootfs).map_err(|error| error.to_string());
                 Ok((aside::begin(&said, work)?, said))
