@@ -57,6 +57,7 @@ fn serve(args: &Args) -> Result<()> {
         .map_err(|error| error.context("this program is called by containerd, with `start`"))?;
     corten_sys::process::close_descriptors_but(3, &[std::os::fd::AsFd::as_fd(&listener)])?;
     log::open(Path::new("log"), args.debug);
+    place::take_name()?;
     place::adopt_orphans()?;
     Shim::new(&args.namespace, listener, &args.socket, place::events())?.serve()
 }

@@ -84,6 +84,13 @@ pub fn adopt_orphans() -> Result<()> {
     Ok(made.call("prctl", || "PR_SET_CHILD_SUBREAPER".to_owned())?)
 }
 
+/// Takes the name by which people look for shims, `containerd-shim`: the kernel would have it from `/proc/self/exe`, by which
+/// this program is executed since its file may have been replaced.
+pub fn take_name() -> Result<()> {
+    let named = rustix::thread::set_name(c"containerd-shim");
+    Ok(named.call("prctl", || "PR_SET_NAME".to_owned())?)
+}
+
 /// Where containerd takes events, as its environment has it.
 pub fn events() -> Option<std::path::PathBuf> {
     let address = std::env::var("TTRPC_ADDRESS")
