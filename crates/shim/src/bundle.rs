@@ -118,6 +118,12 @@ impl Bundle {
         }
     }
 
+    /// Where its shim listens, or did.
+    pub fn address(&self) -> Option<PathBuf> {
+        let text = fs::read_to_string(self.0.join("address")).ok()?;
+        text.strip_prefix("unix://").map(PathBuf::from)
+    }
+
     /// Where the runtime writes init's number.
     pub fn pid_file(&self) -> PathBuf {
         self.0.join("init.pid")

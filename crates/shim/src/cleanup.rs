@@ -8,6 +8,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use protobuf::{Message, MessageField};
 
 use crate::args::Args;
+use crate::bootstrap::socket;
 use crate::bundle::{Bundle, read_pid};
 use crate::clock;
 use crate::error::{Code, Error, Result};
@@ -34,6 +35,7 @@ pub fn delete(args: &Args) -> Result<(Vec<u8>, Option<Error>)> {
         runtime.ask(&words, &bundle, DEADLINE)
     });
     rootfs::unmount(&bundle.rootfs())?;
+    let unnamed = remove_socket(&bundle);
     let pid = read_pid(&bundle.pid_file()).unwrap_or_default();
     let response = DeleteResponse {
         pid: pid.unsigned_abs(),
@@ -43,7 +45,15 @@ pub fn delete(args: &Args) -> Result<(Vec<u8>, Option<Error>)> {
     };
     let written = response.write_to_bytes();
     let written = written.map_err(|error| Error::new(Code::Unknown, error.to_string()))?;
-    Ok((written, removed.err()))
+    Ok((written, removed.err().or(unnamed.err())))
+}
+
+/// Removes the socket of a shim that was killed, which is its pod's: while another one listens there, it stays.
+fn remove_socket(bundle: &Bundle) -> Result<()> {
+    match bundle.address() {
+        Some(path) => socket::remove_dead(&path),
+        None => Ok(()),
+    }
 }
 
 /// The one that was named, or the one of that id beside the current directory, which is some container's.

@@ -70,6 +70,7 @@ pub fn bind(path: &Path) -> Result<Bound> {
     make_private_dir(dir)?;
     let new = dir.join(format!("new-{}", std::process::id()));
     let listener = listen(&new)?;
+    let _lock = lock(dir)?;
     let bound = name(&new, path);
     remove(&new);
     bound.map(|bound| match bound {
@@ -99,6 +100,26 @@ fn name(new: &Path, path: &Path) -> Result<Named> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Removes the name of a socket on which nobody listens any more: its shim was killed.
+pub fn remove_dead(path: &Path) -> Result<()> {
+    let _lock = lock(path.parent().unwrap_or(Path::new("/")))?;
+    match socket::connect_stream(path) {
+        Err(error) if error.errno() == Errno::CONNREFUSED => remove(path),
+        // Of a pod's other containers; or there is none.
+        Ok(_) | Err(_) => {}
+    }
+    Ok(())
+}
+
+/// Held while a name changes hands: a new shim could take it between the look at the old one and its removal.
+fn lock(dir: &Path) -> Result<OwnedFd> {
+    let flags = fs::OFlags::RDONLY | fs::OFlags::DIRECTORY;
+    let file = fs::open(fs::CWD, dir, flags, fs::Mode::empty())?;
+    let locked = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive);
+    locked.call("flock", || format!("{dir:?}"))?;
+    Ok(file)
 }
 
 fn listen(path: &Path) -> Result<OwnedFd> {
@@ -176,8 +197,11 @@ mod tests {
             0o600
         );
         assert!(socket::connect_stream(&path).is_ok());
-        drop(listener);
+        remove_dead(&path).unwrap();
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        drop(listener);
+        remove_dead(&path).unwrap();
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
