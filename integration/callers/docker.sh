@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # dockerd with a containerd of its own. Read by `cargo xtask integration docker`, where the form is described.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=${SHIMS:+$SHIMS:}/usr/sbin:/usr/bin:/sbin:/bin
 export DOCKER_HOST=unix:///run/docker.sock
 export DOCKER_CONFIG=$PWD/docker
 run() { docker run --network none "$@"; }
@@ -11,7 +11,7 @@ not() { ! "$@"; }
 eventually() { for _ in $(seq 100); do ! "$@" || return 0; sleep 0.1; done; false; }
 ends_with() { wanted=$1; shift; status=0; "$@" || status=$?; test $status = "$wanted"; }
 # Docker asks for all capabilities that the kernel has, and root may have fewer: then corten alone gives what there is.
-may_be_privileged() { test "$NAME" = corten || grep 'CapEff:.000001ffffffffff' /proc/self/status; }
+may_be_privileged() { test "$NAME" != runc || grep 'CapEff:.000001ffffffffff' /proc/self/status; }
 # Those of containers.
 cgroups() { find /sys/fs/cgroup -type d -path '*/docker/*' | sort; }
 
@@ -256,6 +256,7 @@ if ! may_be_privileged; then
 fi
 cat >inside <<'END'
 set -eux
+export PATH=/shims:$PATH
 for place in /sys /sys/fs/cgroup /sys/fs/cgroup/*/; do
 	! mountpoint -q $place || mount -o remount,bind,rw $place
 done
@@ -274,6 +275,7 @@ echo whole
 END
 # No --rm: what it says of a failure is read from its log.
 docker run --name outer $privileged --network none -v /usr:/usr:ro -v "$RUNTIME:/runtime:ro" -v "$IMAGES:/images:ro" \
+	-v "${SHIMS:-$PWD/no-shims}:/shims:ro" \
 	-v "$PWD/inside:/inside:ro" --tmpfs /run:exec --tmpfs /tmp --tmpfs /var/lib:exec engine sh /inside | grep -x whole
 docker rm outer
 docker rmi -f engine

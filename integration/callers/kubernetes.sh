@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the kubelet asks of containerd for its pods, with the runtime as the handler of a RuntimeClass. Read by `cargo xtask
 # integration kubernetes`, where the form is described. `cri` says what the kubelet would say.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=${SHIMS:+$SHIMS:}/usr/sbin:/usr/bin:/sbin:/bin
 export CRI_SOCKET=/run/containerd/containerd.sock CRI_PROTO=$PWD
 export CONTAINERD_ADDRESS=$CRI_SOCKET CONTAINERD_NAMESPACE=k8s.io
 cri() { "$CALLERS/cri" "$@"; }

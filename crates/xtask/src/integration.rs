@@ -15,7 +15,7 @@ use crate::{build, command, packages, report, runtime, validation, workspace};
 /// What is run, and under what.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only tests whose name contains this; or a caller: buildah, containerd, docker or podman; or runtime-tools
+    /// Only tests whose name contains this; or a caller: buildah, containerd, docker, kubernetes, podman or shim; or runtime-tools
     filter: Option<String>,
     /// The runtime under test, a path or a program's name; corten's release build unless given
     #[arg(long, value_name = "PATH")]
@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.view.is_some() || options.only.is_some() || options.write {
         return Err(Failure::new(
-            "--view, --only and --write go with a caller: buildah, containerd, docker, podman or runtime-tools",
+            "--view, --only and --write go with a caller (buildah, containerd, docker, kubernetes, podman, shim) or runtime-tools",
         ));
     }
     workspace::require_root("integration")?;

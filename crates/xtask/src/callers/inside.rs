@@ -6,13 +6,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::script::{SET_UP, Script};
+use super::table::Column;
 use crate::failure::{Context, Failure, Result};
 use crate::{report, wait, workspace};
 
@@ -71,11 +72,16 @@ fn carry_out(
         .open(log);
     let said = said.context(|| format!("make {}", log.display()))?;
     let also = said.try_clone().context(|| "dup".into())?;
+    let shims = match name == Column::Shim.name() {
+        true => super::shim_directory(work),
+        false => PathBuf::new(),
+    };
     let mut bash = Command::new("bash");
     bash.args(["-euxo", "pipefail", "-c", shell])
         .current_dir(scratch)
         .env("RUNTIME", path)
         .env("NAME", name)
+        .env("SHIMS", shims)
         .env("IMAGES", work)
         .env("SCRATCH", scratch)
         .env("CALLERS", workspace::root().join("integration/callers"))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask integration CALLER`: what people have in front of a runtime does its own work, with corten and with runc.
 //!
-//! What a caller is made to do is in `integration/callers/CALLER.sh` (see `script`). Each runtime has a world of its own
+//! What a caller is made to do is in `integration/callers/CALLER.sh` (see `script`). Callers that have a shim between
+//! themselves and the runtime do it a third time, with corten's in place of runc's. Each column has a world of its own
 //! for it: namespaces of processes, mounts and networks that end with it, made by `integration/callers/world`; in there
 //! this program is started again and carries out one action after the other (`inside`). In view `host` the callers are
 //! those of this Debian, and cgroups are as they are here; in view `sid` they are those of Debian's sid, in a tree that is made
@@ -19,7 +20,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use self::script::Script;
-use self::table::Verdict;
+use self::table::{Column, Verdict};
 use crate::criu::{self, Tree};
 use crate::failure::{Context, Failure, Result};
 use crate::scratch::Scratch;
@@ -38,6 +39,8 @@ pub enum Caller {
     Kubernetes,
     /// Containers, pods, builds
     Podman,
+    /// containerd, and the ways in which it is told of corten's shim
+    Shim,
 }
 
 /// Which callers, and over which cgroups.
@@ -68,6 +71,18 @@ impl Caller {
             Self::Docker => "docker",
             Self::Kubernetes => "kubernetes",
             Self::Podman => "podman",
+            Self::Shim => "shim",
+        }
+    }
+
+    /// By whom it has its work done, from left to right.
+    fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Buildah | Self::Podman => &[Column::Corten, Column::Runc],
+            Self::Containerd | Self::Docker | Self::Kubernetes => {
+                &[Column::Corten, Column::Runc, Column::Shim]
+            }
+            Self::Shim => &[Column::Shim, Column::Corten],
         }
     }
 
@@ -92,6 +107,17 @@ impl Caller {
                 "netavark",
                 "podman",
             ],
+            Self::Shim => &[
+                "containerd",
+                "containernetworking-plugins",
+                "criu",
+                "crun",
+                "docker.io",
+                "iptables",
+                "protobuf-compiler",
+                "python3-grpcio",
+                "python3-protobuf",
+            ],
         }
     }
 }
@@ -106,13 +132,14 @@ const PACKAGES: &[&str] = &[
     "util-linux",
 ];
 
-/// Has the caller do its work, with corten and with runc; fails where corten does without a listed reason.
+/// Has the caller do its work, in each of its columns; fails where corten does without a listed reason.
 pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Result<()> {
     workspace::require_root("integration")?;
     let script = read(caller)?;
     build::binaries()?;
     let work = Scratch::new("callers")?;
     images(work.path())?;
+    shims(work.path())?;
     let tree = match view {
         View::Host => {
             packages::ensure(PACKAGES)?;
@@ -130,19 +157,26 @@ pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Resul
         View::Host => runtime::located("runc").ok_or_else(|| Failure::new("no runc here"))?,
         View::Sid => PathBuf::from("/usr/bin/runc"),
     };
-    let verdicts = |name, path: &Path| {
+    let verdicts = |column: &Column| {
         let world = World {
             caller,
             view,
-            name,
-            path,
+            column: *column,
+            path: match column {
+                Column::Corten | Column::Shim => &corten,
+                Column::Runc => &runc,
+            },
             work: work.path(),
             tree: tree.as_deref(),
             only,
         };
-        world.verdicts()
+        Ok((*column, world.verdicts()?))
     };
-    let columns = [verdicts("corten", &corten)?, verdicts("runc", &runc)?];
+    let columns: Vec<_> = caller
+        .columns()
+        .iter()
+        .map(verdicts)
+        .collect::<Result<_>>()?;
     let rows = table::rows(&script, view.name(), &columns);
     if rows.is_empty() {
         let only = only.unwrap_or_default();
@@ -153,7 +187,7 @@ pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Resul
     }
     if write {
         let name = format!("{} {}", caller.name(), view.name());
-        table::write(&name, &table::whole(&rows))?;
+        table::write(&name, &table::whole(caller.columns(), &rows))?;
     }
     let wrong = rows.iter().filter(|row| row.is_wrong()).count();
     if wrong == 0 {
@@ -176,11 +210,11 @@ fn read(caller: Caller) -> Result<Script> {
     Script::parse(&text).context(|| format!("read {}", path.display()))
 }
 
-/// One runtime's share: a world, in which the caller works.
+/// One column's share: a world, in which the caller works.
 struct World<'a> {
     caller: Caller,
     view: View,
-    name: &'a str,
+    column: Column,
     path: &'a Path,
     work: &'a Path,
     tree: Option<&'a Path>,
@@ -190,9 +224,10 @@ struct World<'a> {
 impl World<'_> {
     /// Goes there, and says how each action ended.
     fn verdicts(&self) -> Result<Vec<Verdict>> {
-        report::step(format!("{} with {}", self.caller.name(), self.name));
+        let name = self.column.name();
+        report::step(format!("{}: {}", self.caller.name(), self.column.heading()));
         let own = std::env::current_exe().context(|| "find this program".into())?;
-        let results = self.work.join(format!("results-{}", self.name));
+        let results = self.work.join(format!("results-{name}"));
         let mut world = Command::new("sh");
         world
             .arg(workspace::root().join("integration/callers/world"))
@@ -205,7 +240,7 @@ impl World<'_> {
                 self.view.name(),
             ])
             .arg("--runtime")
-            .arg(format!("{}={}", self.name, self.path.display()))
+            .arg(format!("{name}={}", self.path.display()))
             .arg("--inside")
             .arg(self.work);
         if let Some(only) = self.only {
@@ -224,6 +259,22 @@ pub fn work_inside(caller: Caller, runtime: &str, work: &Path, only: Option<&str
         .split_once('=')
         .ok_or_else(|| Failure::new(format!("want NAME=PATH, not {runtime}")))?;
     inside::run(&read(caller)?, (name, Path::new(path)), work, only)
+}
+
+/// Where corten's shim is, under the name of runc's and its own: first on a caller's PATH, it is the one that is found.
+fn shim_directory(work: &Path) -> PathBuf {
+    work.join("shims")
+}
+
+fn shims(work: &Path) -> Result<()> {
+    let program = workspace::dist()?.join("containerd-shim-corten-v2");
+    let directory = shim_directory(work);
+    fs::create_dir_all(&directory).context(|| format!("make {}", directory.display()))?;
+    for name in ["containerd-shim-corten-v2", "containerd-shim-runc-v2"] {
+        let to = directory.join(name);
+        fs::copy(&program, &to).context(|| format!("copy to {}", to.display()))?;
+    }
+    Ok(())
 }
 
 /// The image that callers run: a busybox, as each of them takes it.

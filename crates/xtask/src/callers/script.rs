@@ -10,7 +10,8 @@
 //! ```
 //!
 //! What stands before the first heading is run before each action, in the same shell. A line `#? RUNTIME: REASON` says
-//! that the action fails under that runtime, `#? RUNTIME@VIEW: REASON` in one view alone; it must fail then. One that
+//! that the action fails under that runtime (`shim` is corten called by its own shim), `#? RUNTIME@VIEW: REASON` in one
+//! view alone; it must fail then. One that
 //! fails now and then has `#~` in place of `#?`.
 //! The actions `set up` and `take down` are no rows of the table: without the first there is nothing to try.
 
@@ -237,6 +238,6 @@ mod tests {
                 count += 1;
             }
         }
-        assert_eq!(count, 5);
+        assert_eq!(count, 6);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What came of it: a row for each action, corten's column beside runc's; on the terminal, and in docs/callers.md.
+//! What came of it: a row for each action, a column for each runtime and shim; on the terminal, and in docs/callers.md.
 
 use std::fs;
 
@@ -7,18 +7,49 @@ use super::script::{Action, Excuse, Script};
 use crate::failure::{Context, Failure, Result};
 use crate::workspace;
 
-/// How an action ended under one runtime.
+/// By whom a caller has its work done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// corten, called by runc's shim where there is one.
+    Corten,
+    /// runc, called in the same way.
+    Runc,
+    /// corten, called by its own shim.
+    Shim,
+}
+
+impl Column {
+    /// As scripts have it, in NAME and in their excuses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Corten => "corten",
+            Self::Runc => "runc",
+            Self::Shim => "shim",
+        }
+    }
+
+    /// As tables have it.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Corten => "corten",
+            Self::Runc => "runc",
+            Self::Shim => "corten with its own shim",
+        }
+    }
+}
+
+/// How an action ended in one column.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verdict {
     action: String,
     is_done: bool,
 }
 
-/// An action, and how it ended under corten and under runc.
+/// An action, and how it ended in each column.
 #[derive(Debug)]
 pub struct Row {
     action: String,
-    cells: [Cell; 2],
+    cells: Vec<Cell>,
 }
 
 #[derive(Debug)]
@@ -40,21 +71,20 @@ pub fn verdicts(text: &str) -> Result<Vec<Verdict>> {
         .collect()
 }
 
-/// corten's column and runc's side by side; an action that was left out has no row.
-pub fn rows(script: &Script, view: &str, [corten, runc]: &[Vec<Verdict>; 2]) -> Vec<Row> {
+/// The columns side by side; an action that was left out has no row.
+pub fn rows(script: &Script, view: &str, columns: &[(Column, Vec<Verdict>)]) -> Vec<Row> {
     let row = |action: &Action| {
-        let cell = |runtime: &str, column: &[Verdict]| {
-            let verdict = column
-                .iter()
-                .find(|verdict| verdict.action == action.name)?;
+        let cell = |(column, verdicts): &(Column, Vec<Verdict>)| {
+            let mut verdicts = verdicts.iter();
+            let verdict = verdicts.find(|verdict| verdict.action == action.name)?;
             Some(Cell {
                 is_done: verdict.is_done,
-                excuse: action.excuse(runtime, view).cloned(),
+                excuse: action.excuse(column.name(), view).cloned(),
             })
         };
         Some(Row {
             action: action.name.clone(),
-            cells: [cell("corten", corten)?, cell("runc", runc)?],
+            cells: columns.iter().map(cell).collect::<Option<_>>()?,
         })
     };
     script.actions.iter().filter_map(row).collect()
@@ -90,15 +120,22 @@ impl Row {
 
     /// As a row of the table.
     pub fn shown(&self) -> String {
-        let [corten, runc] = self.cells.each_ref().map(Cell::shown);
-        format!("| {} | {corten} | {runc} |", self.action)
+        let cells = self.cells.iter().map(Cell::shown);
+        line(std::iter::once(self.action.clone()).chain(cells))
     }
 }
 
 /// The rows with their heading.
-pub fn whole(rows: &[Row]) -> String {
+pub fn whole(columns: &[Column], rows: &[Row]) -> String {
+    let headings = columns.iter().map(|column| column.heading().to_owned());
+    let heading = line(std::iter::once("action".to_owned()).chain(headings));
     let table: String = rows.iter().map(|row| row.shown() + "\n").collect();
-    format!("| action | corten | runc |\n|---|---|---|\n{table}")
+    format!("{heading}\n|{}\n{table}", "---|".repeat(columns.len() + 1))
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: String = cells.map(|cell| format!(" {cell} |")).collect();
+    format!("|{cells}")
 }
 
 /// Puts the table into docs/callers.md, between the two comments that bear its name.
@@ -125,14 +162,19 @@ fn replaced(text: &str, name: &str, table: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    const SCRIPT: &str = "== set up\nx\n== a\nx\n== b\n#? runc: old\nx\n== c\n#? runc: gone\nx\n";
+    const SCRIPT: &str =
+        "== set up\nx\n== a\nx\n== b\n#? runc: old\nx\n== c\n#? runc: gone\n#? shim: late\nx\n";
 
     #[test]
     fn a_row_is_wrong_where_it_differs_from_what_is_listed() {
         let script = Script::parse(SCRIPT).unwrap();
-        let corten = verdicts("ok\ta\nok\tb\nfailed\tc\n").unwrap();
-        let runc = verdicts("ok\ta\nfailed\tb\nok\tc\n").unwrap();
-        let rows = rows(&script, "host", &[corten, runc]);
+        let columns = [
+            (Column::Corten, "ok\ta\nok\tb\nfailed\tc\n"),
+            (Column::Runc, "ok\ta\nfailed\tb\nok\tc\n"),
+            (Column::Shim, "ok\ta\nok\tb\nfailed\tc\n"),
+        ];
+        let columns = columns.map(|(column, text)| (column, verdicts(text).unwrap()));
+        let rows = rows(&script, "host", &columns);
         let shown: Vec<_> = rows
             .iter()
             .map(|row| (row.shown(), row.is_wrong()))
@@ -140,11 +182,16 @@ mod tests {
         assert_eq!(
             shown,
             [
-                ("| a | yes | yes |".into(), false),
-                ("| b | yes | no: old |".into(), false),
-                ("| c | **no** | yes, but listed: gone |".into(), true),
+                ("| a | yes | yes | yes |".into(), false),
+                ("| b | yes | no: old | yes |".into(), false),
+                (
+                    "| c | **no** | yes, but listed: gone | no: late |".into(),
+                    true
+                ),
             ]
         );
+        let heading = "| action | corten | runc |\n|---|---|---|\n";
+        assert_eq!(whole(&[Column::Corten, Column::Runc], &[]), heading);
         assert!(verdicts("maybe\ta\n").is_err());
     }
 
