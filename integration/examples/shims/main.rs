@@ -85,10 +85,10 @@ fn main() -> Result<()> {
 
 /// From `start` to the event of the end.
 fn lives(options: &Options, containerd: &Containerd) -> Result<()> {
-    let mut times = vec![Vec::new(); options.contenders.len()];
+    let mut measured = vec![(Vec::new(), Duration::ZERO); options.contenders.len()];
     // Two rounds to warm up.
     for round in 0..options.rounds + 2 {
-        for (contender, times) in options.contenders.iter().zip(&mut times) {
+        for (contender, (times, used)) in options.contenders.iter().zip(&mut measured) {
             let began = Instant::now();
             let mut pod = Pod::start(containerd, contender, &["/bin/true"])?;
             let id = pod.create(containerd)?;
@@ -96,14 +96,17 @@ fn lives(options: &Options, containerd: &Containerd) -> Result<()> {
             pod.wait(&id, "")?;
             pod.delete(&id)?;
             let ended = containerd.hears("/tasks/delete", &id)?;
-            pod.end()?;
             if round >= 2 {
                 times.push(ended - began);
+                *used += pod.processor_time()?;
             }
+            pod.end()?;
         }
     }
-    for (contender, times) in options.contenders.iter().zip(times) {
+    for (contender, (times, used)) in options.contenders.iter().zip(measured) {
+        let each = used.as_secs_f64() * 1000.0 / times.len().max(1) as f64;
         Figures::of(times).show(&format!("life {}", contender.name));
+        println!("life {}: {each:.2} ms of processors each", contender.name);
     }
     Ok(())
 }
