@@ -2,6 +2,7 @@
 //! A shim, called as containerd calls it.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +28,9 @@ const NAMESPACE: &str = "shims";
 /// Where cgroup2 is, alone or beside others. Everything that a shim causes is below a cgroup of its own.
 const UNIFIED: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
+/// What is executed, and what it says.
+const PROBE: &[&str] = &["/bin/echo", "ready"];
+const OUTPUT: &[u8] = b"ready\n";
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,6 +46,9 @@ pub struct Pod {
     cgroup: PathBuf,
     /// Readers of the FIFOs that shims log to.
     logs: Vec<File>,
+    /// Where execs write to, and its reader.
+    output: PathBuf,
+    reader: File,
 }
 
 impl Pod {
@@ -56,8 +63,16 @@ impl Pod {
         if !rootfs.exists() {
             make_rootfs(&rootfs)?;
         }
+        let output = containerd.work().join(&name);
+        make_fifo(&output)?;
+        // Whoever reads does not wait: an exec has ended when its output is looked for.
+        let flags =
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+        let reader = File::from(rustix::fs::open(&output, flags, rustix::fs::Mode::empty())?);
         Ok(Self {
             contender: contender.clone(),
+            output,
+            reader,
             name,
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             client: None,
@@ -79,13 +94,7 @@ impl Pod {
         let config = config(&containerd.work().join("rootfs"), &words, &self.name, &id);
         fs::write(bundle.join("config.json"), config.to_string())?;
         let log = bundle.join("log");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &log,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RWXU,
-            0,
-        )?;
+        make_fifo(&log)?;
         self.logs
             .push(OpenOptions::new().read(true).write(true).open(&log)?);
         let address = self.begin(containerd, &bundle, &id)?;
@@ -203,15 +212,16 @@ impl Pod {
         Ok(())
     }
 
-    /// Executes a program in it, to its end.
-    pub fn exec(&mut self, id: &str, words: &[&str]) -> Result<()> {
+    /// Executes a program in it that says something, to its end.
+    pub fn exec(&mut self, id: &str) -> Result<()> {
         let name = format!("e{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let request = ExecProcessRequest {
             id: id.into(),
             exec_id: name.clone(),
+            stdout: self.output.display().to_string(),
             spec: MessageField::some(Any {
                 type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
-                value: process(words).to_string().into_bytes(),
+                value: process(PROBE).to_string().into_bytes(),
                 ..Any::default()
             }),
             ..ExecProcessRequest::default()
@@ -230,11 +240,13 @@ impl Pod {
             ..DeleteRequest::default()
         };
         self.call::<DeleteResponse>("Delete", &request)?;
-        if status == 0 {
-            Ok(())
-        } else {
-            Err(format!("exec: status {status}").into())
+        let mut said = [0; 64];
+        let count = self.reader.read(&mut said).unwrap_or_default();
+        if status == 0 && said[..count] == *OUTPUT {
+            return Ok(());
         }
+        let said = String::from_utf8_lossy(&said[..count]);
+        Err(format!("exec: status {status}, and said {said:?}").into())
     }
 
     /// The shim's number.
@@ -275,6 +287,17 @@ impl Pod {
     }
 }
 
+fn make_fifo(path: &Path) -> Result<()> {
+    let kind = rustix::fs::FileType::Fifo;
+    Ok(rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path,
+        kind,
+        rustix::fs::Mode::RWXU,
+        0,
+    )?)
+}
+
 fn process(words: &[&str]) -> Value {
     json!({
         "user": {"uid": 0, "gid": 0},
@@ -313,7 +336,7 @@ fn make_rootfs(path: &Path) -> Result<()> {
         fs::create_dir_all(path.join(name))?;
     }
     fs::copy("/bin/busybox", path.join("bin/busybox"))?;
-    for name in ["sleep", "true"] {
+    for name in ["echo", "sleep", "true"] {
         std::os::unix::fs::symlink("busybox", path.join("bin").join(name))?;
     }
     Ok(())
