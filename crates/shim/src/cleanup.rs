@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `delete`: what is left of a container whose shim is gone. Needs no shim; called by containerd, in the bundle of whichever
+//! `delete`: what is left of a container whose shim is gone. Needs no shim, and ends one that lives on; called by containerd, in the bundle of whichever
 //! container it has at hand.
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::clock;
 use crate::error::{Code, Error, Result};
 use crate::rootfs;
 use crate::runtime::Runtime;
+use crate::survivor;
 
 /// How long the runtime may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -34,6 +35,10 @@ pub fn delete(args: &Args) -> Result<(Vec<u8>, Option<Error>)> {
         let words = ["delete", "--force", &id].map(str::to_owned);
         runtime.ask(&words, &bundle, DEADLINE)
     });
+    let dismissed = match bundle.address() {
+        Some(path) => survivor::dismiss(&path, &id, &args.namespace),
+        None => Ok(()),
+    };
     rootfs::unmount(&bundle.rootfs())?;
     let unnamed = remove_socket(&bundle);
     let pid = read_pid(&bundle.pid_file()).unwrap_or_default();
@@ -45,7 +50,7 @@ pub fn delete(args: &Args) -> Result<(Vec<u8>, Option<Error>)> {
     };
     let written = response.write_to_bytes();
     let written = written.map_err(|error| Error::new(Code::Unknown, error.to_string()))?;
-    Ok((written, removed.err().or(unnamed.err())))
+    Ok((written, removed.err().or(dismissed.err()).or(unnamed.err())))
 }
 
 /// Removes the socket of a shim that was killed, which is its pod's: while another one listens there, it stays.

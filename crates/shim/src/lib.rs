@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! main → args → bootstrap/   start: find the pod's shim or begin it, and answer containerd of any version
-//!             → cleanup      delete: what a shim has left that is gone
+//!             → cleanup      delete: what a shim has left that is gone; survivor: one that is not
 //!             → info         -info
 //!             → shim         serve: the loop
 //!                 ├ service/    the calls, and what follows from them
@@ -43,4 +43,5 @@ pub mod runtime;
 mod service;
 pub mod shim;
 pub mod stdio;
+pub mod survivor;
 pub mod ttrpc;

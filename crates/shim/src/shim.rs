@@ -35,6 +35,10 @@ const SIGCHLD: i32 = 17;
 /// How long the last events may take to arrive when the shim is to end.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// A shim without containers that nobody is connected to ends after this: whoever has begun it was killed before there was a
+/// container, or after the last one.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// The shim.
 #[derive(Debug)]
 pub struct Shim {
@@ -57,6 +61,8 @@ pub struct Shim {
     socket: PathBuf,
     /// Until when it ends, since it was asked to.
     ending: Option<Instant>,
+    /// Since when it has nothing to do.
+    idle: Option<Instant>,
 }
 
 /// A logger, and whose.
@@ -104,6 +110,7 @@ impl Shim {
             signals,
             socket: socket.to_owned(),
             ending: None,
+            idle: Some(Instant::now()),
         })
     }
 
@@ -119,6 +126,7 @@ impl Shim {
             let now = Instant::now();
             self.publisher.tick(now, &self.reactor);
             self.ring(now);
+            self.rest(now);
             if let Some(end) = self.ending
                 && (now >= end || (self.publisher.is_idle() && self.server.is_flushed()))
             {
@@ -133,12 +141,22 @@ impl Shim {
         self.ending.get_or_insert(Instant::now() + FAREWELL);
     }
 
+    /// Ends the shim when it has had nothing to do for long enough.
+    fn rest(&mut self, now: Instant) {
+        if !self.containers.is_empty() || self.server.is_connected() || self.ending.is_some() {
+            self.idle = None;
+        } else if now >= *self.idle.get_or_insert(now) + IDLE {
+            self.end();
+        }
+    }
+
     /// How long nothing may be ready.
     fn patience(&self) -> Option<Duration> {
         let timers = self.timers.iter().map(|(at, _)| *at);
         let first = timers
             .chain(self.publisher.deadline())
             .chain(self.ending)
+            .chain(self.idle.map(|since| since + IDLE))
             .min();
         first.map(|at| at.saturating_duration_since(Instant::now()))
     }

@@ -154,6 +154,11 @@ impl Server {
         }
     }
 
+    /// Whether somebody is connected.
+    pub fn is_connected(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
     /// Whether every answer has been written.
     pub fn is_flushed(&self) -> bool {
         let mut connections = self.connections.values();
