@@ -51,9 +51,11 @@ fn shell<'t>(t: &'t Trial, script: &str) -> Draft<'t> {
     draft
 }
 
-/// Counts in /data/n, from 0, until there is /data/end; then exits with 7.
+/// Counts in /data/n, from 0, until there is /data/end; then exits with 7. Programs are run in subshells: the shell of busybox
+/// 1.38 has a child of vfork(2) otherwise, and where that is stopped before its execve, the shell that waits for it can't be
+/// stopped by anything. CRIU gives up after 10 s.
 const COUNT: &str = "n=0; while [ ! -e /data/end ]; do n=$((n+1)); echo $n > /data/new; \
-                     /bin/busybox mv /data/new /data/n; /bin/busybox usleep 20000; done; exit 7";
+                     (/bin/busybox mv /data/new /data/n); (/bin/busybox usleep 20000); done; exit 7";
 
 fn data(t: &Trial, name: &str) -> PathBuf {
     t.dir.join("data").join(name)
@@ -225,7 +227,7 @@ fn its_output_goes_to_whoever_restores_it() {
         if !has_criu() {
             return;
         }
-        let script = "while [ ! -e /data/go ]; do /bin/busybox usleep 20000; done; echo went; \
+        let script = "while [ ! -e /data/go ]; do (/bin/busybox usleep 20000); done; echo went; \
                       echo aside >&2; exec /bin/busybox sleep 1000";
         let c = shell(t, script).done();
         let first = c.run_detached();
