@@ -159,6 +159,40 @@ fn a_shell_goes_on_counting_in_a_container_like_any_other() {
 }
 
 #[test]
+fn processes_in_cgroups_below_its_own_are_there_again() {
+    trial(|t| {
+        if !has_criu() {
+            return;
+        }
+        // In a namespace: where init is, CRIU takes for the top of all otherwise.
+        let c = shell(t, &format!("({COUNT}) & wait $!")).namespace("cgroup", None);
+        let c = c.done();
+        c.run_detached();
+        counts_beyond(t, 1);
+        // None in the cgroup around them: that one counts as frozen once its own processes or those below are.
+        let [init, below] = ["init", "below"].map(|name| c.cgroup("pids").join(name));
+        let inside = |cgroup: &Path| fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+        let child = || {
+            let children = format!("/proc/{0}/task/{0}/children", c.pid());
+            fs::read_to_string(children).unwrap().trim().to_owned()
+        };
+        for (cgroup, pid) in [(&init, c.pid().to_string()), (&below, child())] {
+            fs::create_dir(cgroup).unwrap();
+            fs::write(cgroup.join("cgroup.procs"), pid).unwrap();
+        }
+        counts_beyond(t, count(t) + 1);
+        checkpoint(&c, t, &[]).ok();
+        assert!(!below.exists(), "it is gone with the container");
+        restore(&c, t, &[]).ok();
+        counts_beyond(t, count(t));
+        assert_eq!(inside(&init).trim(), c.pid().to_string());
+        let (inside, child) = (inside(&below), child());
+        assert!(inside.lines().any(|pid| pid == child), "{child}: {inside}");
+        c.end();
+    });
+}
+
+#[test]
 fn in_the_foreground_its_status_is_the_programs() {
     trial(|t| {
         if !has_criu() {

@@ -13,7 +13,8 @@ use super::images::Images;
 use super::outside::{self, EXTERNAL};
 use super::rpc::{self, Ask, Feature, Options};
 use super::swrk::{self, Criu, Setting};
-use super::{EMPTY_NETWORK, config_file, stdio};
+use super::yard::Yard;
+use super::{CGROUPS, EMPTY_NETWORK, config_file, stdio};
 use crate::bundle::spec::Spec;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::cgroup_paths::Paths;
@@ -34,6 +35,8 @@ pub struct Subject<'a> {
     pub bundle: &'a Path,
     /// See `Record`.
     pub annotations: &'a BTreeMap<String, String>,
+    /// Its directory in the store.
+    pub directory: &'a Path,
     /// Where its cgroups are.
     pub cgroup: &'a Paths,
     /// What its standard descriptors are outside.
@@ -78,6 +81,9 @@ pub fn dump(
         // The v2 freezer, on a hybrid host too: it is what `pause` uses, and CRIU must see that.
         options.freezer = Some(outside::text(&subject.cgroup.unified.path())?);
     }
+    let yard = Yard::of_links(subject.directory.join(CGROUPS))?;
+    let yard_path = yard.as_ref().map(|yard| outside::text(yard.path()));
+    options.cgroup_yard = yard_path.transpose()?;
     tell_outside(subject, extent, &mut options)?;
     if matches!(extent, Extent::Whole) {
         images.write_descriptors(subject.stdio)?;

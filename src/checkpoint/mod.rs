@@ -12,6 +12,7 @@
 //! images.rs    the directories of a checkpoint; log.rs finds the errors in CRIU's
 //! outside.rs   what of a container is not in the images: mounts, namespaces
 //! stdio.rs     standard descriptors, likewise
+//! yard.rs      the host's cgroups, where CRIU finds them
 //! dump.rs      the request of `checkpoint`
 //! restore.rs   the request of `restore`; stage.rs the mounts that it begins with
 //! ```
@@ -28,6 +29,7 @@ pub mod stdio;
 mod swrk;
 #[doc(hidden)]
 pub mod wire;
+mod yard;
 
 pub use dump::{Extent, Subject, dump};
 pub use images::Images;
@@ -40,6 +42,9 @@ use std::path::Path;
 
 /// Network namespaces are made empty: what is in them is the work of hooks and engines, before and after (CLONE_NEWNET).
 const EMPTY_NETWORK: u32 = 0x4000_0000;
+
+/// Where CRIU finds the host's cgroups, in the container's directory.
+const CGROUPS: &str = "cgroups";
 
 /// The annotation that names a file of options for CRIU.
 pub const CONFIG_ANNOTATION: &str = "org.criu.config";

@@ -12,7 +12,8 @@ use super::images::Images;
 use super::outside::{self, EXTERNAL, JOINED};
 use super::rpc::{self, Answer, Ask, Feature, Options};
 use super::swrk::{self, Criu, FIRST_HANDED_ON, Setting, Stdio};
-use super::{EMPTY_NETWORK, config_file, stage, stdio};
+use super::yard::Yard;
+use super::{CGROUPS, EMPTY_NETWORK, config_file, stage, stdio};
 use crate::error::{Context, Error, Kind, Result};
 use crate::host;
 use crate::plan::Plan;
@@ -38,7 +39,9 @@ pub struct Restore<'a> {
     pub images: &'a Images,
     /// Of the command line.
     pub options: Options,
-    /// A directory of nobody else's, for the rootfs: CRIU needs a mount to begin with, by a path.
+    /// The container's directory in the store.
+    pub directory: &'a Path,
+    /// One in there, for the rootfs: CRIU needs a mount to begin with, by a path.
     pub root: &'a Path,
     /// Takes a process into the container's cgroups and resctrl group: CRIU, whose children begin where it is.
     pub join_groups: &'a dyn Fn(i32) -> Result<()>,
@@ -51,8 +54,11 @@ impl Restore<'_> {
         if self.options.lazy_pages {
             swrk::check_feature(Feature::LazyPages)?;
         }
+        let yard = Yard::of_places(self.directory.join(CGROUPS))?;
+        let yard_path = yard.as_ref().map(|yard| outside::text(yard.path()));
+        self.options.cgroup_yard = yard_path.transpose()?;
         let joined = self.tell()?;
-        self.serve(&joined, happened)
+        self.serve(&joined, yard.as_ref(), happened)
     }
 
     /// Fills the request in; the answer is the namespaces that CRIU has beside the directories.
@@ -94,6 +100,7 @@ impl Restore<'_> {
     fn serve(
         &mut self,
         joined: &[OwnedFd],
+        yard: Option<&Yard>,
         happened: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<()> {
         let (plan, images, root) = (self.plan, self.images, self.root);
@@ -103,6 +110,7 @@ impl Restore<'_> {
             stdio: Stdio::Callers,
             prepare: &|| {
                 stage::set(plan, root)?;
+                yard.map_or(Ok(()), Yard::mount)?;
                 let mut handed_on = images.reopen()?;
                 for file in joined {
                     let copy = process::copy_descriptor(file.as_raw_fd(), 3);

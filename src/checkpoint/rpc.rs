@@ -100,6 +100,8 @@ pub struct Options {
     pub orphan_pts_master: bool,
     /// Options in a file, which outweigh these.
     pub config_file: Option<String>,
+    /// The directory with the host's cgroups, one entry for each hierarchy, which CRIU mounts otherwise.
+    pub cgroup_yard: Option<String>,
     /// The LSM profile, instead of the one that was dumped.
     pub lsm_profile: Option<String>,
     /// The same of mounts.
@@ -204,6 +206,7 @@ impl Options {
         out.switch(50, self.orphan_pts_master);
         text(&mut out, 51, &self.config_file);
         text(&mut out, 53, &self.lsm_profile);
+        text(&mut out, 60, &self.cgroup_yard);
         text(&mut out, 63, &self.lsm_mount_context);
         out.finish()
     }
@@ -367,12 +370,13 @@ mod tests {
             orphan_pts_master: true,
             config_file: text("/e"),
             lsm_profile: text("l"),
+            cgroup_yard: text("y"),
             lsm_mount_context: text("m"),
         };
-        let wanted = "080212900108052001280130013801400148045201725a090a033a3a3110ffff0360016a022f7272042e2e2f7078\
+        let wanted = "080212940108052001280130013801400148045201725a090a033a3a3110ffff0360016a022f7272042e2e2f7078\
                       018001018801ffffffffffffffffff01ca01060a0012022f63d00101da010c0a08706970653a5b315d1000900200\
                       aa02086e65745b375d3a6eb0028080808004ba02090a0369706312022f6ee202022f66f002018003019003019a03\
-                      022f65aa03016cfa03016d";
+                      022f65aa03016ce2030179fa03016d";
         let written = request(Ask::Restore, Some(&options));
         let written: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(written, wanted);

@@ -56,6 +56,7 @@ fn dump(container: &Container, args: CheckpointArgs) -> Result<()> {
         spec: &config,
         bundle: &record.bundle,
         annotations: &record.annotations,
+        directory: container.directory(),
         cgroup: &record.cgroup,
         stdio: &record.stdio,
     };

@@ -91,7 +91,8 @@ fn make(store: &Store, args: RestoreArgs, log: &Log) -> Result<Restored> {
         cgroup,
         plan,
     } = reserved;
-    let root = reservation.directory().join(ROOT);
+    let directory = reservation.directory().to_owned();
+    let root = directory.join(ROOT);
     std::fs::create_dir(&root)
         .map_err(|error| Error::new(Kind::System, error.to_string()))
         .with_context(|| format!("make the directory {}", root.display()))?;
@@ -107,6 +108,7 @@ fn make(store: &Store, args: RestoreArgs, log: &Log) -> Result<Restored> {
         plan: &plan,
         images: &images,
         options: args.options,
+        directory: &directory,
         root: &root,
         join_groups: &|pid| create::join_groups(&plan, cgroup.as_ref(), rdt.as_ref(), pid),
     };
