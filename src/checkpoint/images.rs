@@ -23,6 +23,9 @@ const DESCRIPTORS_MAX: usize = 64 << 10;
 /// What a restored process says that may not open its images: it has the ids of the container's root by then.
 const UNREADABLE: &str = ".img: Permission denied";
 
+/// What CRIU says of a process that did not stop: one in vfork(2), say, whose child was stopped before its execve.
+const UNSTOPPED: &str = "found, state D";
+
 /// How much of a log's end is looked at.
 const LOG_END: usize = 64 << 10;
 
@@ -96,9 +99,12 @@ impl Images {
             return Err(error);
         };
         let log = path.join(name);
-        let more = match errors.contains(UNREADABLE) {
-            true => "; in a user namespace, its root has to be able to read the images",
-            false => "",
+        let more = if errors.contains(UNREADABLE) {
+            "; in a user namespace, its root has to be able to read the images"
+        } else if errors.contains(UNSTOPPED) {
+            "; a process waited where nothing could stop it, in vfork(2) or for a disk: try again"
+        } else {
+            ""
         };
         Err(error.remedy(format!("its log is {}{more}", log.display())))
     }
