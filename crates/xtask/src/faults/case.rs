@@ -30,6 +30,7 @@ pub struct Bench {
     prefix: String,
     brief: String,
     lasting: String,
+    passing: String,
 }
 
 /// What came of one case.
@@ -64,9 +65,11 @@ impl Bench {
             bundle::add_more(&path, &rootfs)?;
             Ok::<_, Failure>(path.display().to_string())
         };
-        let (brief, lasting) = (
+        let (brief, lasting, passing) = (
             make("brief", &["/bin/true"])?,
             make("lasting", &["/bin/sleep", "1000"])?,
+            // Long enough for `wait` to find it running.
+            make("passing", &["/bin/sleep", "0.3"])?,
         );
         let runtime = Runtime::new(word, &directory)?;
         Ok(Self {
@@ -76,6 +79,7 @@ impl Bench {
             prefix,
             brief,
             lasting,
+            passing,
         })
     }
 
@@ -138,10 +142,13 @@ impl Bench {
 
     /// Brings the container to where the verb applies, and runs the verb under strace.
     fn hit(&self, verb: Verb, id: &str, options: &[&str]) -> Result<Hit> {
-        let runs = matches!(verb, Verb::Delete | Verb::Pause | Verb::Update);
+        let runs = matches!(verb, Verb::Delete | Verb::Pause | Verb::Update | Verb::Wait);
         if runs || verb == Verb::Start {
-            self.runtime
-                .timed(&["create", "--bundle", &self.lasting, id])?;
+            let bundle = match verb {
+                Verb::Wait => &self.passing,
+                _ => &self.lasting,
+            };
+            self.runtime.timed(&["create", "--bundle", bundle, id])?;
         }
         if runs {
             self.runtime.timed(&["start", id])?;
@@ -153,6 +160,7 @@ impl Bench {
             Verb::Delete => vec!["delete", "--force", id],
             Verb::Pause => vec!["pause", id],
             Verb::Update => vec!["update", "--pids-limit=77", "--cpu-quota=50000", id],
+            Verb::Wait => vec!["wait", id],
         });
         let said = self.logs.join("said");
         let file = File::create(&said).context(|| format!("make {}", said.display()))?;

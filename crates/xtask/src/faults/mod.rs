@@ -28,7 +28,7 @@ pub struct Options {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "create,start,run,delete,pause,update"
+        default_value = "create,start,run,delete,pause,update,wait"
     )]
     verbs: Vec<Verb>,
     /// What is done to them

@@ -16,6 +16,8 @@ pub enum Verb {
     Pause,
     /// `update` of several limits of a running container
     Update,
+    /// `wait` for a running container, which ends by itself
+    Wait,
 }
 
 impl Verb {
