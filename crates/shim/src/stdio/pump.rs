@@ -11,6 +11,8 @@ use rustix::pipe::SpliceFlags;
 /// How much is asked to be moved at once, and how often in one turn: others want their turn.
 const SPLICED: usize = 1 << 20;
 const ROUNDS: usize = 16;
+/// How often nothing may move though there is something, before it is copied.
+const STALLS: usize = 8;
 /// How much is copied at once.
 const COPIED: usize = 16 << 10;
 
@@ -33,6 +35,8 @@ pub struct Pump {
     /// Read, and not written yet. Only where bytes are copied.
     pending: Vec<u8>,
     copies: bool,
+    /// How often in a row there was something to move, and room for it, and nothing moved.
+    stalls: usize,
     /// Whether it ends as soon as there is nothing to move.
     drains: bool,
     wants: Wants,
@@ -46,6 +50,7 @@ impl Pump {
             to,
             pending: Vec::new(),
             copies: false,
+            stalls: 0,
             drains: false,
             wants: Wants::Input,
         }
@@ -98,10 +103,22 @@ impl Pump {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         match rustix::pipe::splice(&self.from, None, &self.to, None, SPLICED, flags) {
             Ok(0) => Moved::Stuck(Wants::Nothing),
-            Ok(_) | Err(Errno::INTR) => Moved::Some,
+            Ok(_) => {
+                self.stalls = 0;
+                Moved::Some
+            }
+            Err(Errno::INTR) => Moved::Some,
             // Which of both sides it is, the kernel does not say.
-            Err(Errno::AGAIN) if self.has_room() => Moved::Stuck(Wants::Input),
-            Err(Errno::AGAIN) => Moved::Stuck(Wants::Room),
+            Err(Errno::AGAIN) => match self.sides() {
+                (_, false) => Moved::Stuck(Wants::Room),
+                (false, true) => Moved::Stuck(Wants::Input),
+                // Something has come meanwhile. If it is so again and again, it can't be spliced, for whatever reason.
+                (true, true) => {
+                    self.stalls += 1;
+                    self.copies = self.stalls > STALLS;
+                    Moved::Some
+                }
+            },
             Err(Errno::INVAL) => {
                 self.copies = true;
                 Moved::Some
@@ -111,15 +128,23 @@ impl Pump {
         }
     }
 
-    fn has_room(&self) -> bool {
-        let mut polled = [PollFd::new(&self.to, PollFlags::OUT)];
+    /// Whether there is something to move, and room for it. What can't be asked has it: it says then what is wrong.
+    fn sides(&self) -> (bool, bool) {
+        let mut polled = [
+            PollFd::new(&self.from, PollFlags::IN),
+            PollFd::new(&self.to, PollFlags::OUT),
+        ];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        let answer = rustix::event::poll(&mut polled, Some(&now));
-        // What can't be asked is tried again, and says then what is wrong.
-        answer.is_err() || !polled[0].revents().is_empty()
+        match rustix::event::poll(&mut polled, Some(&now)) {
+            Ok(_) => (
+                !polled[0].revents().is_empty(),
+                !polled[1].revents().is_empty(),
+            ),
+            Err(_) => (false, true),
+        }
     }
 
     fn copy(&mut self) -> Moved {
