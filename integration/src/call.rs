@@ -284,6 +284,11 @@ impl Outcome {
         steps(&self.stdout, name).collect()
     }
 
+    /// What was written to stdout, byte for byte: a message, for example.
+    pub fn bytes(&self) -> Vec<u8> {
+        fs::read(with_end(&self.captured, "out")).expect("read output")
+    }
+
     /// What has been printed to stdout by now: a detached container goes on writing there.
     pub fn output(&self) -> String {
         read(&with_end(&self.captured, "out"))

@@ -37,6 +37,9 @@ pub struct Options {
     inside: Option<PathBuf>,
 }
 
+/// The test programs: the runtime's, and the shim's above it.
+const SUITES: [&str; 2] = ["features", "shim"];
+
 /// Builds the programs and runs the suite.
 pub fn run(options: &Options) -> Result<()> {
     let filter = options.filter.as_deref().unwrap_or_default();
@@ -69,27 +72,26 @@ pub fn run(options: &Options) -> Result<()> {
         None => dist.join("corten"),
     };
     report::step(format!("integration suite under {}", runtime.display()));
-    let mut suite = workspace::cargo();
-    suite
-        .env("CORTEN_RUNTIME", &runtime)
-        .env("CORTEN_BIN", dist.join("corten"))
-        .env("CORTEN_PROBE", dist.join("probe"));
     let scratch = Scratch::new("suite")?;
-    if let Some(directory) = criu::directory(scratch.path(), Tree::There)? {
-        suite.env("PATH", criu::path(&directory));
+    let criu = criu::directory(scratch.path(), Tree::There)?;
+    for suite in SUITES {
+        let mut cargo = workspace::cargo();
+        cargo
+            .env("CORTEN_RUNTIME", &runtime)
+            .env("CORTEN_BIN", dist.join("corten"))
+            .env("CORTEN_PROBE", dist.join("probe"))
+            .env("CORTEN_SHIM", dist.join("containerd-shim-corten-v2"));
+        if let Some(directory) = &criu {
+            cargo.env("PATH", criu::path(directory));
+        }
+        cargo.args(["test", "--package", "corten-integration"]);
+        cargo.args(["--test", suite, "--"]);
+        cargo
+            .args(options.serial.then_some("--test-threads=1"))
+            .args(&options.filter);
+        command::run(&mut cargo)?;
     }
-    suite.args([
-        "test",
-        "--package",
-        "corten-integration",
-        "--test",
-        "features",
-        "--",
-    ]);
-    suite
-        .args(options.serial.then_some("--test-threads=1"))
-        .args(&options.filter);
-    command::run(&mut suite)
+    Ok(())
 }
 
 /// A caller's own work.
