@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use corten_sys::{Errno, Error as SysError, fs, socket};
-use rustix::net::SendFlags;
+use corten_sys::{Call as _, Errno, Error as SysError};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::frame::{Call, Frame, Input, Output};
 use crate::error::Result;
@@ -37,8 +37,7 @@ pub enum Answer {
 impl Client {
     /// Connects to the socket at `path`.
     pub fn connect(path: &Path, reactor: &Reactor) -> Result<Self> {
-        let socket = socket::connect_stream(path)?;
-        fs::set_nonblocking(socket.as_fd())?;
+        let socket = connected(path)?;
         reactor.add(&socket, Source::Publisher, Interest::Read)?;
         Ok(Self {
             socket,
@@ -116,4 +115,16 @@ impl Client {
     pub fn close(self, reactor: &Reactor) {
         reactor.remove(&self.socket);
     }
+}
+
+/// A socket that is connected to the one at `path`, or an error at once: one that stands still takes no more connections when
+/// its queue is full, and to wait for it would be to stand still as well.
+fn connected(path: &Path) -> Result<OwnedFd> {
+    let args = || format!("{path:?}");
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .call("socket", || "AF_UNIX".to_owned())?;
+    let address = SocketAddrUnix::new(path).call("connect", args)?;
+    rustix::net::connect(&socket, &address).call("connect", args)?;
+    Ok(socket)
 }
