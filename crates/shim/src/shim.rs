@@ -130,15 +130,23 @@ impl Shim {
             if let Some(end) = self.ending
                 && (now >= end || (self.publisher.is_idle() && self.server.is_flushed()))
             {
-                crate::bundle::remove(&self.socket);
                 return Ok(());
             }
         }
     }
 
-    /// Has the shim end as soon as everybody knows all there is to know.
+    /// Has the shim end as soon as everybody knows all there is to know. Its socket loses its name at once, and never again:
+    /// the next container of the pod has another shim, whose socket has the same name.
     pub(crate) fn end(&mut self) {
-        self.ending.get_or_insert(Instant::now() + FAREWELL);
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now() + FAREWELL);
+            crate::bundle::remove(&self.socket);
+        }
+    }
+
+    /// Whether it was asked to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.is_some()
     }
 
     /// Ends the shim when it has had nothing to do for long enough.

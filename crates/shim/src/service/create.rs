@@ -35,6 +35,9 @@ impl Shim {
             let text = format!("container {id}: already exists");
             return Err(Error::new(Code::AlreadyExists, text));
         }
+        if self.is_ending() {
+            return Err(Error::precondition("the shim is ending"));
+        }
         let bundle = Bundle::new(&request.bundle);
         let config = bundle.config()?;
         let options = Options::read(request.options.as_ref())?.completed(&config);
