@@ -17,6 +17,8 @@ pub const READY: Duration = Duration::from_secs(10);
 pub const FINISH: Duration = Duration::from_secs(2);
 /// and after that, before it is killed.
 pub const TERMINATE: Duration = Duration::from_secs(12);
+/// How long a process may take from the end of its descriptors to its own.
+const LAST_MOMENT: Duration = Duration::from_millis(10);
 
 /// The running program.
 #[derive(Debug)]
@@ -77,6 +79,11 @@ impl Logger {
     /// Whether it is ready by now.
     pub fn is_ready(&self) -> Result<bool> {
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.ready, &mut [0_u8; 1])) {
+            // Who ends closes what it has a moment before.
+            Ok(0) if process::wait_for_end(self.process.as_fd(), LAST_MOMENT)? => {
+                let text = "the logger has ended before it was ready";
+                Err(Error::new(Code::Unknown, text))
+            }
             Ok(_) => Ok(true),
             Err(Errno::AGAIN) => Ok(false),
             Err(errno) => {
