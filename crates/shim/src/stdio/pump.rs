@@ -96,7 +96,11 @@ impl Pump {
                 }
             }
         }
-        self.wants = Wants::Input;
+        // Nothing would call it again for what is not there.
+        self.wants = match self.drains && !self.sides().0 {
+            true => Wants::Nothing,
+            false => Wants::Input,
+        };
     }
 
     fn splice(&mut self) -> Moved {
@@ -228,6 +232,22 @@ mod tests {
         drop(input);
         pump.turn();
         assert_eq!(pump.wants(), Wants::Nothing);
+    }
+
+    #[test]
+    fn a_drained_pump_ends_with_its_last_round() {
+        let (from, input) = pipe();
+        let (output, to) = pipe();
+        let mut pump = Pump::new(from, to);
+        // Copied bytes come in parts of known sizes.
+        pump.copies = true;
+        rustix::pipe::fcntl_setpipe_size(&output, ROUNDS * COPIED).unwrap();
+        rustix::pipe::fcntl_setpipe_size(&input, ROUNDS * COPIED).unwrap();
+        rustix::io::write(&input, &[7; ROUNDS * COPIED]).unwrap();
+        pump.drain();
+        pump.turn();
+        assert_eq!(pump.wants(), Wants::Nothing);
+        assert_eq!(read(&output).len(), ROUNDS * COPIED);
     }
 
     #[test]
