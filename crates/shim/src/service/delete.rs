@@ -166,12 +166,17 @@ impl Shim {
         };
         self.publisher.publish(&event, &self.reactor);
         let response = written(&response(&container.init));
-        // Who still waits, waits for nothing.
-        let others = container
-            .others
-            .into_values()
-            .flat_map(|process| process.waiters);
-        for waiter in container.init.waiters.into_iter().chain(others) {
+        // Who still waits, waits for nothing: for an end, or for a logger. Whose runtime was called is answered by that.
+        let loggers = &self.loggers;
+        let has_to_wait = |number: &u32| loggers.get(number).is_some_and(|one| one.waits.is_some());
+        let mut calls = Vec::new();
+        for process in container.others.into_values().chain([container.init]) {
+            calls.extend(process.waiters);
+            if process.logger.as_ref().is_some_and(has_to_wait) {
+                calls.extend(process.launch.map(|launch| launch.call));
+            }
+        }
+        for waiter in calls {
             self.answer(waiter, Err(Error::not_found(format!("container {id}"))));
         }
         response
