@@ -32,8 +32,13 @@ impl Shim {
             }
             (Some(_), State::New) => {
                 // The kernel would refuse as well, with words that nobody knows.
-                if container.order.is_over() || container.init.state == State::Created {
-                    let text = "init process is not running";
+                let text = "init process is not running";
+                if container.order.is_over() {
+                    // Nor will it run later: nobody need wait for it.
+                    self.never_ran(&key);
+                    return Err(Error::precondition(text));
+                }
+                if container.init.state == State::Created {
                     return Err(Error::precondition(text));
                 }
                 self.begin(&key, call).inspect_err(|_| self.never_ran(&key))
