@@ -138,10 +138,9 @@ impl Children {
         }
     }
 
-    /// Whether a call of a runtime of `container` has not ended.
-    pub fn is_busy(&self, container: &str) -> bool {
-        let mut errands = self.errands.values();
-        errands.any(|(errand, _)| errand.key.container == container)
+    /// Forgets the processes of `container`, which is gone: another one may have its name.
+    pub fn forget(&mut self, container: &str) {
+        self.processes.retain(|_, key| key.container != container);
     }
 
     /// The next child that has ended.

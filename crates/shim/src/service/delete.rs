@@ -140,6 +140,7 @@ impl Shim {
         let Some(mut container) = self.containers.remove(id) else {
             return Err(Error::not_found(format!("container {id}")));
         };
+        self.children.forget(id);
         // One that was never started may be reaped only after its runtime has removed it.
         let killed = || Exit {
             status: 137,

@@ -18,7 +18,7 @@ use crate::order::{Exit, Who};
 use crate::shim::{Shim, name_of};
 use crate::ttrpc::server::Call;
 
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 
 impl Shim {
     pub(super) fn kill(&mut self, call: Call, request: &KillRequest) -> Answered {
@@ -237,7 +237,7 @@ fn waited(exit: &Exit) -> WaitResponse {
 }
 
 /// Signals a child of the shim's: its number is its own until it is reaped, which only the shim does.
-fn send(pid: i32, number: i32) -> Result<()> {
+pub(super) fn send(pid: i32, number: i32) -> Result<()> {
     let sent = process::pidfd(pid).and_then(|pidfd| signal::send(pidfd.as_fd(), number));
     match sent {
         Err(error) if error.errno() == Errno::SRCH => Err(finished()),

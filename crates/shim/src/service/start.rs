@@ -7,11 +7,13 @@ use containerd_shim_protos::api::{StartRequest, StartResponse};
 use corten::supervise::Supervised;
 use corten_sys::spawn;
 
+use super::end::{SIGKILL, send};
 use super::{Answer, Answered, written};
 use crate::bundle::read_pid;
 use crate::children::{Errand, Errands, Key};
 use crate::container::State;
 use crate::error::{Error, Result};
+use crate::log;
 use crate::runtime::Standard;
 use crate::shim::Shim;
 use crate::ttrpc::server::Call;
@@ -236,7 +238,14 @@ impl Shim {
         let key = &errand.key;
         let pid = errand.pid_file.as_deref().map(read_pid).transpose()?;
         if errand.errand != Errand::Start {
-            self.attach(key)?;
+            self.attach(key).inspect_err(|_| {
+                // It runs, and nobody would know of it.
+                if let Some(pid) = pid
+                    && let Err(error) = send(pid, SIGKILL)
+                {
+                    log::warn(format_args!("kill process {pid}: {error}"));
+                }
+            })?;
         }
         let container = self.container_mut(&key.container)?;
         let process = container.process_mut(&key.container, &key.who)?;

@@ -32,6 +32,8 @@ pub enum Wants {
 pub struct Pump {
     from: OwnedFd,
     to: OwnedFd,
+    /// A reader of what it goes to, so that others may go and come back.
+    reader: Option<OwnedFd>,
     /// Read, and not written yet. Only where bytes are copied.
     pending: Vec<u8>,
     copies: bool,
@@ -48,12 +50,20 @@ impl Pump {
         Self {
             from,
             to,
+            reader: None,
             pending: Vec::new(),
             copies: false,
             stalls: 0,
             drains: false,
             wants: Wants::Input,
         }
+    }
+
+    /// With a `reader` of its own of the FIFO that it goes to: until it drains, it does not end by there being no other.
+    #[must_use]
+    pub fn read_by(mut self, reader: Option<OwnedFd>) -> Self {
+        self.reader = reader;
+        self
     }
 
     /// What it waits for.
@@ -71,9 +81,11 @@ impl Pump {
         self.to.as_fd()
     }
 
-    /// From now on it ends when there is nothing to move, though somebody may still hold the other side.
+    /// From now on it ends when there is nothing to move, though somebody may still hold the other side; and when there is
+    /// nobody who reads.
     pub fn drain(&mut self) {
         self.drains = true;
+        self.reader = None;
     }
 
     /// Moves what there is and is room for. Called when what it wants is there: a FIFO that nobody has opened for writing
@@ -260,6 +272,20 @@ mod tests {
         pump.turn();
         assert_eq!(pump.wants(), Wants::Nothing);
         assert_eq!(read(&output), b"last");
+    }
+
+    #[test]
+    fn a_reader_of_its_own_keeps_it_until_it_drains() {
+        let (from, input) = pipe();
+        let (output, to) = pipe();
+        let mut pump = Pump::new(from, to).read_by(Some(output));
+        while pump.wants() != Wants::Room {
+            rustix::io::write(&input, &[7; 4096]).unwrap();
+            pump.turn();
+        }
+        pump.drain();
+        pump.turn();
+        assert_eq!(pump.wants(), Wants::Nothing);
     }
 
     #[test]

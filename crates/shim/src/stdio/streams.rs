@@ -53,7 +53,21 @@ pub struct Opened {
 #[derive(Debug)]
 struct Ends {
     input: Option<OwnedFd>,
-    output: Option<OwnedFd>,
+    output: Option<Sink>,
+}
+
+/// What is written to, and what keeps it open where that is a FIFO.
+#[derive(Debug)]
+struct Sink {
+    to: OwnedFd,
+    reader: Option<OwnedFd>,
+}
+
+impl Sink {
+    /// One that is open whoever reads.
+    fn plain(to: OwnedFd) -> Self {
+        Self { to, reader: None }
+    }
 }
 
 impl Opened {
@@ -105,12 +119,13 @@ impl Opened {
             });
         }
         let mut output = |place: &Place| -> Result<OwnedFd> {
-            let Some(to) = open_output(place)? else {
+            let Some(sink) = open_output(place)? else {
                 return null();
             };
             let (from, output) = owned_pipe(owner)?;
             fs::set_nonblocking(from.as_fd())?;
-            pumps.push((Stream::Output, Pump::new(from, to)));
+            let pump = Pump::new(from, sink.to).read_by(sink.reader);
+            pumps.push((Stream::Output, pump));
             Ok(output)
         };
         let standard = [stdin, output(&stdout)?, output(&stderr)?];
@@ -141,7 +156,7 @@ impl Opened {
                 logger = Some(Logger::start(
                     program, args, id, namespace, &from, &nothing,
                 )?);
-                Some(to)
+                Some(Sink::plain(to))
             }
             place => open_output(place)?,
         };
@@ -163,9 +178,12 @@ impl Opened {
             let copy = rustix::io::fcntl_dupfd_cloexec(master, 0);
             copy.call("fcntl", || "F_DUPFD_CLOEXEC".to_owned())
         };
-        let output = ends.output.map_or_else(null, Ok)?;
-        self.pumps
-            .push((Stream::Output, Pump::new(copy()?, output)));
+        let output = match ends.output {
+            Some(sink) => sink,
+            None => Sink::plain(null()?),
+        };
+        let pump = Pump::new(copy()?, output.to).read_by(output.reader);
+        self.pumps.push((Stream::Output, pump));
         if let Some(input) = ends.input {
             self.pumps.push((Stream::Input, Pump::new(input, copy()?)));
         }
@@ -179,13 +197,20 @@ fn open_input(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Opens a place that is written to; none for nowhere.
-fn open_output(place: &Place) -> Result<Option<OwnedFd>> {
+fn open_output(place: &Place) -> Result<Option<Sink>> {
     match place {
         Place::Null => Ok(None),
         Place::Fifo(path) => {
             let flags = OFlags::RDWR | OFlags::NONBLOCK;
             match fs::open(CWD, path, flags, Mode::empty()) {
-                Ok(fd) if is_fifo(&fd)? => Ok(Some(fd)),
+                Ok(reader) if is_fifo(&reader)? => {
+                    let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+                    let to = fs::open(CWD, path, flags, Mode::empty())?;
+                    Ok(Some(Sink {
+                        to,
+                        reader: Some(reader),
+                    }))
+                }
                 // A file under a FIFO's name, as old clients have it.
                 Ok(_) => append(path).map(Some),
                 Err(error) if error.errno() == Errno::ACCESS => append(path).map(Some),
@@ -203,10 +228,10 @@ fn open_output(place: &Place) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn append(path: &Path) -> Result<OwnedFd> {
+fn append(path: &Path) -> Result<Sink> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    Ok(fs::open(CWD, path, flags, mode)?)
+    Ok(Sink::plain(fs::open(CWD, path, flags, mode)?))
 }
 
 fn is_fifo(fd: &OwnedFd) -> Result<bool> {

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use corten_sys::{Call as _, Errno, Error as SysError, process};
+use corten_sys::{Call as _, Errno, Error as SysError, fs, process};
 use rustix::net::{SendFlags, SocketFlags};
 
 use super::frame::{Frame, Input, Output};
@@ -41,6 +42,8 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Server {
     listener: OwnedFd,
+    /// What is given up where there are no descriptors left.
+    spare: Option<OwnedFd>,
     connections: BTreeMap<u32, Connection>,
     /// The number of the next one.
     next: u32,
@@ -60,6 +63,7 @@ impl Server {
         reactor.add(&listener, Source::Listener, Interest::Read)?;
         Ok(Self {
             listener,
+            spare: spare(),
             connections: BTreeMap::new(),
             next: 0,
         })
@@ -74,6 +78,13 @@ impl Server {
                 Ok(socket) => socket,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 Err(Errno::AGAIN) => return Ok(()),
+                // Who waits would be told of again and again: it is let go, with the descriptor that is kept for that.
+                Err(Errno::MFILE | Errno::NFILE) if self.spare.is_some() => {
+                    self.spare = None;
+                    drop(rustix::net::accept_with(&self.listener, flags));
+                    self.spare = spare();
+                    continue;
+                }
                 Err(errno) => return Ok(Err(errno).call("accept4", String::new)?),
             };
             let peer = rustix::net::sockopt::socket_peercred(&socket);
@@ -208,6 +219,12 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Any descriptor.
+fn spare() -> Option<OwnedFd> {
+    let opened = fs::open_dir(Path::new("/"));
+    opened.ok()
 }
 
 fn failed(call: &'static str, errno: Errno) -> Error {
