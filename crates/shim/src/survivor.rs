@@ -81,8 +81,11 @@ impl Caller<'_> {
         };
         output.request(self.stream, call);
         while !output.left().is_empty() {
-            let sent = socket::send_some(self.socket.as_fd(), output.left())?;
-            output.wrote(sent);
+            match socket::send_some(self.socket.as_fd(), output.left()) {
+                Ok(sent) => output.wrote(sent),
+                Err(error) if has_ended(&error) => return Ok(Answer::Settled),
+                Err(error) => return Err(error.into()),
+            }
         }
         let answer = self.answer(method)?;
         self.stream += 2;
@@ -111,12 +114,36 @@ impl Caller<'_> {
                 );
                 return Err(Error::new(Code::DeadlineExceeded, text));
             }
-            let bytes = socket::receive_some(self.socket.as_fd(), CHUNK)?;
-            if bytes.is_empty() {
-                // It has ended.
-                return Ok(Answer::Settled);
+            match socket::receive_some(self.socket.as_fd(), CHUNK) {
+                Ok(bytes) if bytes.is_empty() => return Ok(Answer::Settled),
+                Ok(bytes) => self.input.push(&bytes),
+                Err(error) if has_ended(&error) => return Ok(Answer::Settled),
+                Err(error) => return Err(error.into()),
             }
-            self.input.push(&bytes);
         }
+    }
+}
+
+/// Whether the shim has ended meanwhile, which is what is wanted: with what it was asked still unread, it is a reset.
+fn has_ended(error: &corten_sys::Error) -> bool {
+    [Errno::PIPE, Errno::CONNRESET].contains(&error.errno())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_ends_meanwhile_is_no_error() {
+        let path = std::env::temp_dir().join(format!("corten-survivor-{}", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(PAUSE * 5);
+            drop(listener);
+        });
+        dismiss(&path, "c", "n").unwrap();
+        ends.join().unwrap();
+        dismiss(&path, "c", "n").unwrap();
+        std::fs::remove_file(&path).unwrap();
     }
 }
