@@ -4,7 +4,7 @@
 # as far as it can be done, runc's, which calls corten.
 export PATH=$PWD/bin:${SHIMS:+$SHIMS:}$IMAGES/criu:/usr/sbin:/usr/bin:/sbin:/bin
 export CRI_SOCKET=/run/containerd/containerd.sock CRI_PROTO=$PWD DOCKER_HOST=unix:///run/docker.sock
-export CONTAINERD_ADDRESS=$CRI_SOCKET CONTAINERD_NAMESPACE=callers
+export CONTAINERD_ADDRESS=$CRI_SOCKET CONTAINERD_NAMESPACE=shims
 image=localhost/busy:latest
 # What containerd is told: a name alone. runc's shim has to be told of corten.
 if [ "$NAME" = shim ]; then
@@ -17,7 +17,7 @@ task() { timeout 60 ctr task "$@"; }
 # One call of the CRI, in the namespace of its own.
 cri() { "$CALLERS/cri" "$@"; }
 clean() {
-	for namespace in callers k8s.io; do
+	for namespace in shims k8s.io; do
 		for id in $(ctr -n $namespace container ls -q); do
 			timeout 20 ctr -n $namespace task kill -s KILL --all "$id" || true
 			timeout 20 ctr -n $namespace task rm -f "$id" || true
@@ -40,7 +40,7 @@ host='{"linux": {"security_context": {"namespace_options": {"network": "NODE", "
 # A pod of a handler, and a container in it: prints its id.
 pod() {
 	jq -n --arg name "$1" --argjson more "$host" --arg logs "$PWD/logs" '{metadata: {name: $name, uid: "uid-\($name)",
-		namespace: "callers"}, log_directory: $logs, linux: {cgroup_parent: "/callers/pod-\($name)"}} * $more' >"$1.json"
+		namespace: "shims"}, log_directory: $logs, linux: {cgroup_parent: "/shims/pod-\($name)"}} * $more' >"$1.json"
 	cri RunPodSandbox "$(jq --arg handler "$1" '{config: ., runtime_handler: $handler}' "$1.json")" | jq -r .pod_sandbox_id >"$1.pod"
 	request=$(jq -n --arg pod "$(cat "$1.pod")" --slurpfile sandbox "$1.json" --argjson more "$host" '{pod_sandbox_id: $pod,
 		sandbox_config: $sandbox[0], config: ({metadata: {name: "c"}, image: {image: "localhost/busy:latest"},
@@ -58,13 +58,13 @@ remove_pod() {
 	cri RemovePodSandbox "{\"pod_sandbox_id\": \"$(cat "$1.pod")\"}"
 }
 # Those of containers.
-cgroups() { find /sys/fs/cgroup -type d \( -path '*/callers/*' -o -path '*/docker/*' \) ! -path '*/callers/pod-*' | sort; }
+cgroups() { find /sys/fs/cgroup -type d -path '*/shims/*' ! -path '*/shims/pod-*' | sort; }
 # Nothing of what a shim keeps is there any more.
 nothing_is_left() {
 	eventually not shims
 	not grep /run/containerd/io.containerd /proc/self/mounts
-	test -z "$(ls /run/containerd/io.containerd.runtime.v2.task/callers)"
-	test -z "$(ls /run/containerd/runc/callers)"
+	test -z "$(ls /run/containerd/io.containerd.runtime.v2.task/shims)"
+	test -z "$(ls /run/containerd/runc/shims)"
 	comm -13 before <(cgroups) >left
 	not grep . left
 }
@@ -73,7 +73,7 @@ nothing_is_left() {
 cgroups >before
 mkdir -p bin logs
 # What shims call by themselves.
-for program in runc corten; do ln -sfn "$RUNTIME" "bin/$program"; done
+for name in runc corten; do ln -sfn "$RUNTIME" "bin/$name"; done
 cat >options.toml <<END
 BinaryName = "$RUNTIME"
 Root = "/run/other"
@@ -95,7 +95,8 @@ END
 	handler name
 	echo "runtime_type = \"$kind\""
 	options name
-	if [ "$NAME" = shim ]; then
+	# Of a table containerd 1.6 sends this alone to what is not runc's.
+	if [ "$NAME" = shim ] && containerd --version | grep -qF ' 1.6.'; then
 		echo "ConfigPath = \"$PWD/options.toml\""
 	else
 		cat options.toml
@@ -110,15 +111,16 @@ END
 } >config.toml
 daemon
 for name in busy pause; do
-	for namespace in callers k8s.io; do
-		ctr -n $namespace image import --snapshotter native "$IMAGES/$name.oci-archive"
+	for namespace in shims k8s.io; do
+		ctr -n $namespace image import --local --snapshotter native "$IMAGES/$name.oci-archive" ||
+			ctr -n $namespace image import --snapshotter native "$IMAGES/$name.oci-archive"
 	done
 done
 run --rm $image first true
 
 == ctr: by name, without options
 ctr run --snapshotter native --runtime $kind -d $image c sleep 1000
-test "$("$RUNTIME" --root /run/containerd/runc/callers list -q)" = c
+test "$("$RUNTIME" --root /run/containerd/runc/shims list -q)" = c
 tr "\\0" " " </proc/$(shims)/cmdline | grep -F "${program##*/}"
 test "$(task exec --exec-id e c echo in)" = in
 
@@ -128,7 +130,7 @@ test "$(ctr run --snapshotter native --runtime "$program" --rm $image c echo hel
 == ctr: with a file of options
 #? corten: ctr sends no such options to runc's shim
 ctr run --snapshotter native --runtime $kind --runtime-config-path "$PWD/options.toml" -d $image c sleep 1000
-test "$("$RUNTIME" --root /run/other/callers list -q)" = c
+test "$("$RUNTIME" --root /run/other/shims list -q)" = c
 
 == ctr: options that nobody knows are an error
 #? corten: ctr sends no such options to runc's shim
@@ -155,9 +157,9 @@ tr "\\0" " " </proc/$(shims)/cmdline | grep -F "${program##*/}"
 remove_pod path
 
 == docker: by name
-#? shim: docker 20.10 knows the names of runc's shims alone
+#? shim@host: docker 20.10 knows the names of runc's shims alone
 setsid dockerd --containerd $CRI_SOCKET --iptables=false --bridge=none --storage-driver vfs \
-	--exec-opt native.cgroupdriver=cgroupfs -H "$DOCKER_HOST" >dockerd.log 2>&1 </dev/null &
+	--exec-opt native.cgroupdriver=cgroupfs --cgroup-parent /shims -H "$DOCKER_HOST" >dockerd.log 2>&1 </dev/null &
 trap 'docker ps -aq | xargs -r docker rm -f; pkill -x dockerd; clean' EXIT
 eventually docker version
 docker load --input "$IMAGES/busy.docker-archive"
@@ -190,7 +192,7 @@ is c RUNNING
 task kill --all -s KILL c
 eventually is c STOPPED
 task rm c 2>&1 | grep 'exit code 137'
-test -z "$("$runc" --root /run/containerd/runc/callers list -q)"
+test -z "$("$runc" --root /run/containerd/runc/shims list -q)"
 
 == output to a file
 run --log-uri "file://$PWD/out%20put" -d $image c sh -c 'echo one; echo two >&2; exec sleep 1000'
@@ -198,6 +200,7 @@ eventually grep -x two 'out put'
 grep -x one 'out put'
 
 == output to a program
+#~ corten: runc's shim ends the program with the container, before it has written all
 cat >bin/logger <<'END'
 #!/bin/sh
 exec >>"$2" 2>&1
@@ -214,7 +217,7 @@ run --log-uri "binary://$PWD/bin/logger?to=$PWD/logged" -d $image c sh -c 'echo 
 eventually is c STOPPED
 task rm c
 eventually grep -x end logged
-grep -x 'c of callers' logged
+grep -x 'c of shims' logged
 grep -x 'out one' logged
 grep -x 'err two' logged
 eventually not pgrep -x logger
@@ -240,24 +243,32 @@ test "$(task exec --exec-id f c echo in)" = in
 clean
 eventually not shims
 
-== restarts of containerd: what ends meanwhile is told
+== restarts of containerd: what goes on goes on
 for signal in -TERM -KILL; do
-	run -d $image a sleep 1000
-	run -d $image b sh -c 'sleep 2; exit 6'
-	task exec -d --exec-id e a sh -c 'sleep 2; exit 5'
+	run -d $image c sleep 1000
+	stopped $signal
+	daemon
+	is c RUNNING
+	test "$(task exec --exec-id f c echo in)" = in
+	# Another one beside it.
+	ends_with 4 run --rm $image d sh -c 'exit 4'
+	task kill -s KILL c
+	eventually is c STOPPED
+	task rm c 2>&1 | grep 'exit code 137'
+	ctr container rm c
+done
+
+== restarts of containerd: what ends meanwhile is told
+#? shim@sid: containerd 2 asks for a task's processes, and removes a shim that has none
+#? corten@sid: containerd 2 asks for a task's processes, and removes a shim that has none
+for signal in -TERM -KILL; do
+	run -d $image c sh -c 'sleep 2; exit 6'
 	stopped $signal
 	sleep 3
 	daemon
-	is a RUNNING
-	test "$(task exec --exec-id f a echo in)" = in
-	eventually is b STOPPED
-	task rm b 2>&1 | grep 'exit code 6'
-	# Another one beside it.
-	ends_with 4 run --rm $image c sh -c 'exit 4'
-	task kill -s KILL a
-	eventually is a STOPPED
-	task rm a 2>&1 | grep 'exit code 137'
-	ctr container rm a b
+	eventually is c STOPPED
+	task rm c 2>&1 | grep 'exit code 6'
+	ctr container rm c
 done
 
 == restarts of containerd: who waits afterwards hears of the end
@@ -277,7 +288,7 @@ task exec -d --exec-id e c sleep 1002
 pkill -KILL -x containerd-shim
 eventually sh -c '! ctr task ls | grep "^c .*RUNNING"'
 eventually not pgrep -f '^sleep 100[012]$'
-task rm -f c || true
+eventually sh -c 'ctr task rm -f c; ! ctr task ls -q | grep -x c'
 ctr container rm c
 nothing_is_left
 test -z "$(ls /run/containerd/s)"
@@ -323,7 +334,8 @@ eventually grep -x 0 attach-status
 == checkpoint and restore
 COUNTER='who=$(cat /proc/sys/kernel/random/uuid); n=0; while :; do n=$((n+1)); echo $who $n >/tmp/next; mv /tmp/next /tmp/told; usleep 20000; done'
 run -d $image c sh -c "$COUNTER"
-told() { task exec --exec-id "e$RANDOM" c cat /tmp/told; }
+# A ctr that is slow to open its FIFO prints nothing.
+told() { for _ in 1 2 3; do ! task exec --exec-id "e$RANDOM" c cat /tmp/told | grep . || return 0; done; false; }
 eventually told
 who=$(told | cut -d' ' -f1)
 beyond() { told | { read -r name n; test "$name" = "$who" && test "$n" -gt "$1"; }; }

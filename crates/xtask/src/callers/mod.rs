@@ -6,7 +6,7 @@
 //! for it: namespaces of processes, mounts and networks that end with it, made by `integration/callers/world`; in there
 //! this program is started again and carries out one action after the other (`inside`). In view `host` the callers are
 //! those of this Debian, and cgroups are as they are here; in view `sid` they are those of Debian's sid, in a tree that is made
-//! once, over cgroup2 alone.
+//! once, over cgroup2 alone (but for `shim`, which needs controllers).
 
 mod inside;
 mod script;
@@ -120,6 +120,20 @@ impl Caller {
             ],
         }
     }
+
+    /// What is a package of its own in sid.
+    fn packages_of_sid(self) -> &'static [&'static str] {
+        match self {
+            Self::Docker | Self::Shim => &["docker-cli"],
+            Self::Buildah | Self::Containerd | Self::Kubernetes | Self::Podman => &[],
+        }
+    }
+
+    /// Whether it works over this machine's cgroups even in sid's view: ctr, docker and CRI want controllers, and cgroup2 alone
+    /// may have none here.
+    fn keeps_cgroups(self) -> bool {
+        self == Self::Shim
+    }
 }
 
 /// What every view needs.
@@ -146,7 +160,10 @@ pub fn run(caller: Caller, view: View, only: Option<&str>, write: bool) -> Resul
             packages::ensure(caller.packages())?;
             None
         }
-        View::Sid => Some(packages::sid_tree(&[PACKAGES, caller.packages()].concat())?),
+        View::Sid => {
+            let packages = [PACKAGES, caller.packages(), caller.packages_of_sid()];
+            Some(packages::sid_tree(&packages.concat())?)
+        }
     };
     if view == View::Host && caller.packages().contains(&"criu") {
         // Scripts look for it in there.
@@ -243,6 +260,9 @@ impl World<'_> {
             .arg(format!("{name}={}", self.path.display()))
             .arg("--inside")
             .arg(self.work);
+        if self.caller.keeps_cgroups() {
+            world.env("CORTEN_WORLD_CGROUPS", "kept");
+        }
         if let Some(only) = self.only {
             world.args(["--only", only]);
         }
