@@ -65,6 +65,7 @@ fn each(
         };
         match State::of(&container, &owners) {
             Ok(state) => show(state)?,
+            Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => {
                 log.warn(error);
                 show(State::unknown(id))?;

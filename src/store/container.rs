@@ -70,9 +70,11 @@ impl Container {
         &self.record
     }
 
-    /// What it does now.
+    /// What it does now. `NotFound` if it was removed while it was being made.
     pub fn status(&self) -> Result<Status> {
-        status::of(self).with_context(|| format!("find the status of container {}", self.id()))
+        let found =
+            status::of(self).with_context(|| format!("find the status of container {}", self.id()));
+        found?.ok_or_else(|| super::does_not_exist(self.id()))
     }
 
     /// Its directory in the store.
@@ -237,8 +239,12 @@ fn busy(id: &ContainerId, waited: Duration) -> Error {
     )
 }
 
-/// Whether somebody holds the lock of `directory`: asked with a shared lock, given back at once.
-pub(super) fn is_locked(directory: &Path) -> Result<bool> {
-    let opened = File::open(directory).map_err(|error| file::failed("open", directory, &error))?;
-    Ok(lock::try_shared(opened.as_fd())? == lock::Lock::Busy)
+/// Whether somebody holds the lock of `directory`: asked with a shared lock, given back at once. `None` if it does not exist.
+pub(super) fn is_locked(directory: &Path) -> Result<Option<bool>> {
+    let opened = match File::open(directory) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file::failed("open", directory, &error).into()),
+    };
+    Ok(Some(lock::try_shared(opened.as_fd())? == lock::Lock::Busy))
 }

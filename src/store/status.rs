@@ -11,7 +11,7 @@ use corten_sys::{Errno, fs, socket};
 
 use super::container::{Container, is_locked};
 use super::record::Phase;
-use super::{GATE, file};
+use super::{GATE, Init, file};
 use crate::cgroup::Paths;
 use crate::error::Result;
 
@@ -42,18 +42,26 @@ impl fmt::Display for Status {
     }
 }
 
-/// Looks it up.
-pub(super) fn of(container: &Container) -> Result<Status> {
+/// Looks it up; `None` where the container was removed since its record was read, as far as that shows.
+pub(super) fn of(container: &Container) -> Result<Option<Status>> {
     let record = container.record();
     let Some(init) = &record.init else {
         // Whoever makes a container holds its lock until the commit: a free lock means that it died on the way.
-        let being_made = record.phase == Phase::Intent && is_locked(container.directory())?;
-        return Ok(if being_made {
-            Status::Creating
-        } else {
-            Status::Stopped
-        });
+        if record.phase != Phase::Intent {
+            return Ok(Some(Status::Stopped));
+        }
+        let is_locked = is_locked(container.directory())?;
+        return Ok(is_locked.map(|being_made| match being_made {
+            true => Status::Creating,
+            false => Status::Stopped,
+        }));
     };
+    of_made(container, init).map(Some)
+}
+
+/// Looks up that of a container that has an init.
+fn of_made(container: &Container, init: &Init) -> Result<Status> {
+    let record = container.record();
     if !init.is_alive()? {
         return Ok(Status::Stopped);
     }

@@ -60,6 +60,19 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
+fn one_that_is_removed_while_it_is_made_does_not_exist() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.path());
+    let reservation = store.reserve(record("c"), b"{}").unwrap();
+    let container = store.load(&id("c")).unwrap();
+    drop(reservation);
+    let error = container.status().unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    let text = "container \"c\": container does not exist";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
 fn a_container_is_reserved_made_loaded_and_removed() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.path().join("a/b"));
