@@ -37,8 +37,8 @@ pub(super) fn start(store: &Store, id: &ContainerId, log: &Log) -> Result<()> {
     channel
         .send(&ToChild::Start)
         .map_err(|error| match error.errno() {
-            // Killed since it took the connection.
-            Some(Errno::PIPE) => died(),
+            // Killed since: when it had taken the connection, or before it did.
+            Some(Errno::PIPE | Errno::CONNRESET) => died(),
             _ => error,
         })?;
     await_word(&channel, &container)?;
