@@ -281,6 +281,40 @@ task exec --exec-id e a touch /tmp/end
 eventually test -e waited
 rm waited
 
+== restarts of containerd: killed at random moments, of a start, an exec, an end
+#~ corten: leaves shims that were begun in vain
+run -d $image keep sleep 100000
+RANDOM=7
+for round in $(seq ${ROUNDS:-10}); do
+	callers=
+	for n in 1 2 3; do
+		run -d $image "r$n" sh -c "sleep 0.$((RANDOM % 9)); exit 5" >/dev/null 2>&1 &
+		callers="$callers $!"
+	done
+	task exec --exec-id "x$round" keep sh -c 'sleep 0.3; exit 4' >/dev/null 2>&1 &
+	callers="$callers $!"
+	sleep "0.$(printf %03d $((RANDOM % 700)))"
+	stopped -KILL
+	daemon
+	wait $callers || true
+	is keep RUNNING
+	test "$(task exec --exec-id "y$round" keep echo alive)" = alive
+	# Each of the others is there or is not, has ended or will, and can be removed.
+	for n in 1 2 3; do
+		ctr container info "r$n" >/dev/null 2>&1 || continue
+		eventually sh -c "! ctr task ls | grep '^r$n .*RUNNING'"
+		! is "r$n" . || task rm -f "r$n" || true
+		ctr container rm "r$n"
+	done
+done
+task kill -s KILL keep
+eventually is keep STOPPED
+task rm keep || true
+ctr container rm keep
+# One that was begun in vain is gone after a minute.
+for _ in $(seq 7); do shims || break; sleep 10; done
+nothing_is_left
+
 == the shim is killed: nothing of it is left
 #? corten: leaves its socket
 run -d $image c sh -c 'sleep 1001 & exec sleep 1000'
