@@ -64,6 +64,23 @@ impl Reference {
         })
     }
 
+    /// The name's host, with its port: what has a dot or a port in front of the first slash, or is `localhost`. Nothing
+    /// stands for a host that was not typed.
+    pub fn host(&self) -> Option<&str> {
+        self.split().map(|(host, _)| host)
+    }
+
+    /// The name without its host.
+    pub fn repository(&self) -> &str {
+        self.split().map_or(&self.name, |(_, rest)| rest)
+    }
+
+    fn split(&self) -> Option<(&str, &str)> {
+        self.name
+            .split_once('/')
+            .filter(|(first, _)| is_host(first))
+    }
+
     /// The name without tag and digest.
     pub fn name(&self) -> &str {
         &self.name
@@ -79,9 +96,13 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// The name under which the store's index keeps it: `name:tag`, the tag being `latest` where none was typed.
+    /// The name under which the store's index keeps it: `name:tag`, the tag being `latest` where none was typed;
+    /// `name@digest` where only a digest was.
     pub fn key(&self) -> String {
-        format!("{}:{}", self.name, self.tag.as_deref().unwrap_or("latest"))
+        match (&self.tag, &self.digest) {
+            (None, Some(digest)) => format!("{}@{digest}", self.name),
+            (tag, _) => format!("{}:{}", self.name, tag.as_deref().unwrap_or("latest")),
+        }
     }
 }
 
@@ -106,8 +127,14 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A first component that can only be a host: it has a dot, a port, or is `localhost`.
+/// A first component that can only be a host: it has a dot, a port, is `localhost` or an IPv6 address in brackets.
 fn is_host(text: &str) -> bool {
+    let digits =
+        |port: &str| (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
+    if let Some((address, port)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(digits));
+    }
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
@@ -123,8 +150,6 @@ fn is_host(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let digits =
-        |port: &str| (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
     host.split('.').all(label) && port.is_none_or(digits)
 }
 
@@ -182,6 +207,26 @@ mod tests {
             let reference = Reference::parse(&pinned).unwrap();
             assert_eq!(reference.digest().unwrap().hex(), hex);
             assert_eq!(reference.to_string(), pinned);
+            let key = tag.map_or(pinned, |_| key.to_owned());
+            assert_eq!(reference.key(), key);
+        }
+    }
+
+    #[test]
+    fn a_host_is_what_can_be_nothing_else() {
+        for (text, host, repository) in [
+            ("demo", None, "demo"),
+            ("team/demo:1", None, "team/demo"),
+            ("localhost/demo", Some("localhost"), "demo"),
+            ("h.example/a/b:1", Some("h.example"), "a/b"),
+            ("h:5000/a", Some("h:5000"), "a"),
+            ("127.0.0.1:5000/a", Some("127.0.0.1:5000"), "a"),
+            ("[::1]:5000/a:1", Some("[::1]:5000"), "a"),
+            ("[fe80::1]/a", Some("[fe80::1]"), "a"),
+        ] {
+            let reference = Reference::parse(text).unwrap();
+            let found = (reference.host(), reference.repository());
+            assert_eq!(found, (host, repository), "{text}");
         }
     }
 
@@ -210,6 +255,12 @@ mod tests {
             "a@",
             "xn--/A/b",
             "localhost:99999999/x",
+            "[::1/x",
+            "[::1]x/x",
+            "[::1]:/x",
+            "[h.example]/x",
+            "[::1]",
+            "user@h.example/x",
         ] {
             assert!(Reference::parse(bad).is_err(), "{bad:?}");
         }

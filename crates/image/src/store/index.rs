@@ -122,19 +122,20 @@ impl Store {
         Image::read(self, &entry.descriptor).with_context(|| format!("read image {reference}"))
     }
 
-    /// Gives the name `reference` to a manifest or index that is in the store; whatever had the name loses it.
+    /// Gives the name `reference` to a manifest or index that is in the store; whatever had the name loses it. A digest
+    /// in the name must be the content's own.
     pub fn set_name(
         &self,
         _lease: &Lease,
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<()> {
-        if reference.digest().is_some() {
+        let digest = Digest::try_from(descriptor.digest())?;
+        if reference.digest().is_some_and(|said| *said != digest) {
             return Err(Error::invalid(format!(
-                "{reference} is no name to give: it has a digest"
+                "{reference} is no name for what has digest {digest}"
             )));
         }
-        let digest = Digest::try_from(descriptor.digest())?;
         if !self.has_blob(&digest, descriptor.size())? {
             return Err(Error::new(
                 Kind::NotFound,
