@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image as the store holds it: manifest, config and layers, checked against each other.
 
+use std::fmt;
+
 use oci_spec::image::{
     Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, ImageManifestBuilder,
     MediaType, Os,
@@ -150,6 +152,76 @@ pub fn host_platform() -> (Os, Arch) {
     (Os::Linux, Arch::from(arch))
 }
 
+/// The machine that an image is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    os: Os,
+    arch: Arch,
+    variant: Option<String>,
+}
+
+impl Platform {
+    /// This machine, of whatever variant.
+    pub fn host() -> Self {
+        let (os, arch) = host_platform();
+        Self {
+            os,
+            arch,
+            variant: None,
+        }
+    }
+
+    /// Reads `os/architecture[/variant]`, as `linux/arm/v7`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let word = |part: &&str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        match parts.as_slice() {
+            [os, arch, variant @ ..] if variant.len() < 2 && parts.iter().all(word) => Ok(Self {
+                os: Os::from(*os),
+                arch: Arch::from(*arch),
+                variant: variant.first().map(|&variant| variant.to_owned()),
+            }),
+            _ => Err(Error::invalid(format!(
+                "platform {text:?}: want OS/ARCHITECTURE[/VARIANT]"
+            ))),
+        }
+    }
+
+    /// The manifest of `index` for it.
+    pub fn pick(&self, index: &ImageIndex) -> Result<Descriptor> {
+        let wanted = |descriptor: &&Descriptor| match descriptor.platform() {
+            Some(found) => {
+                *found.os() == self.os
+                    && *found.architecture() == self.arch
+                    && (self.variant.is_none() || self.variant == *found.variant())
+            }
+            None => false,
+        };
+        if let Some(found) = index.manifests().iter().find(wanted) {
+            return Ok(found.clone());
+        }
+        // Without platforms there is no choice to make, if there is just one.
+        match index.manifests().as_slice() {
+            [only] if only.platform().is_none() => Ok(only.clone()),
+            _ => Err(Error::unsupported(format!(
+                "no manifest in the index is for {self}"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.arch)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Image {
     /// Reads the image that `descriptor` (a manifest or an index of several) leads to: from an index the manifest
     /// for this machine is taken.
@@ -163,7 +235,7 @@ impl Image {
             match kind {
                 Document::Index => {
                     descriptor = parse_index(&bytes, descriptor.media_type())
-                        .and_then(|index| pick(&index))
+                        .and_then(|index| Platform::host().pick(&index))
                         .with_context(|| format!("read index {digest}"))?;
                 }
                 Document::Manifest => {
@@ -248,25 +320,6 @@ pub fn oci_digest(digest: &Digest) -> Result<oci_spec::image::Digest> {
         .map_err(|error| Error::invalid(error.to_string()))
 }
 
-/// The manifest for this machine.
-fn pick(index: &ImageIndex) -> Result<Descriptor> {
-    let (os, arch) = host_platform();
-    let for_host = |descriptor: &&Descriptor| match descriptor.platform() {
-        Some(platform) => *platform.os() == os && *platform.architecture() == arch,
-        None => false,
-    };
-    if let Some(found) = index.manifests().iter().find(for_host) {
-        return Ok(found.clone());
-    }
-    // Without platforms there is no choice to make, if there is just one.
-    match index.manifests().as_slice() {
-        [only] if only.platform().is_none() => Ok(only.clone()),
-        _ => Err(Error::unsupported(format!(
-            "no manifest in the index is for {os}/{arch}"
-        ))),
-    }
-}
-
 fn layers(manifest: &ImageManifest, config: &ImageConfiguration) -> Result<Vec<Layer>> {
     let diff_ids = config.rootfs().diff_ids();
     if config.rootfs().typ() != "layers" {
@@ -338,6 +391,47 @@ mod tests {
         parse_index(br#"{"schemaVersion":2,"manifests":[]}"#, &index).unwrap();
         assert!(parse_index(br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#, &index).is_err());
         assert!(parse_index(good.as_bytes(), &index).is_err());
+    }
+
+    #[test]
+    fn an_index_has_a_manifest_for_a_platform() {
+        let line = |digit: char, platform: &str| {
+            let digest = digit.to_string().repeat(64);
+            format!(
+                r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{digest}","size":2{platform}}}"#
+            )
+        };
+        let of = |lines: &[String]| {
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, lines.join(","));
+            parse_index(text.as_bytes(), &MediaType::ImageIndex).unwrap()
+        };
+        let several = of(&[
+            line('1', ""),
+            line(
+                '2',
+                r#","platform":{"os":"linux","architecture":"arm","variant":"v6"}"#,
+            ),
+            line(
+                '3',
+                r#","platform":{"os":"linux","architecture":"arm","variant":"v7"}"#,
+            ),
+        ]);
+        for (platform, expected) in [
+            ("linux/arm", Some('2')),
+            ("linux/arm/v7", Some('3')),
+            ("linux/arm/v8", None),
+            ("linux/s390x", None),
+            ("windows/arm", None),
+        ] {
+            let picked = Platform::parse(platform).unwrap().pick(&several).ok();
+            let digit = picked.map(|descriptor| descriptor.digest().digest().chars().next());
+            assert_eq!(digit.flatten(), expected, "{platform}");
+        }
+        let alone = of(&[line('1', "")]);
+        Platform::host().pick(&alone).unwrap();
+        for bad in ["", "linux", "linux/", "/arm", "linux/arm/v7/x", "linux/a b"] {
+            assert!(Platform::parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
