@@ -24,6 +24,8 @@ pub enum Kind {
     Limit,
     /// Known, and not supported by this build or host.
     Unsupported,
+    /// A registry refused, or can't be reached.
+    Remote,
     /// The kernel or the host refused.
     System,
 }

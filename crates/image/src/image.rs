@@ -189,6 +189,17 @@ impl Platform {
         }
     }
 
+    /// Refuses an image for another machine. The variant is not looked at: few configs have one.
+    pub fn check(&self, image: &Image) -> Result<()> {
+        let (os, arch) = (image.config.os(), image.config.architecture());
+        match *os == self.os && *arch == self.arch {
+            true => Ok(()),
+            false => Err(Error::unsupported(format!(
+                "the image is for {os}/{arch}, not for {self}"
+            ))),
+        }
+    }
+
     /// The manifest of `index` for it.
     pub fn pick(&self, index: &ImageIndex) -> Result<Descriptor> {
         let wanted = |descriptor: &&Descriptor| match descriptor.platform() {

@@ -3,9 +3,10 @@
 //! library; no part of it runs inside a container.
 //!
 //! ```text
-//! archive ─┐
-//! build ───┼─ store ── layer ── tar      reference, digest, error, progress: used by all
-//! bundle ──┘    └──── unpack ── tar
+//! archive ──┐
+//! registry ─┤
+//! build ────┼─ store ── layer ── tar      reference, digest, error, progress: used by all
+//! bundle ───┘    └──── unpack ── tar
 //! ```
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod layer;
 pub mod overlay;
 pub mod progress;
 pub mod reference;
+pub mod registry;
 pub mod run;
 pub mod store;
 pub mod tar;

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `pull`: an image from a registry into the store.
+
+use corten_image::image::Platform;
+use corten_image::progress::Progress;
+use corten_image::{Reference, Result, Store, registry};
+
+use super::registry::RegistryArgs;
+
+/// Get an image from a registry
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    registry: RegistryArgs,
+    /// For another machine than this one: OS/ARCHITECTURE[/VARIANT]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// HOST[:PORT]/NAME[:TAG][@DIGEST]
+    #[arg(value_name = "IMAGE")]
+    image: String,
+}
+
+/// Pulls, and prints the name.
+pub fn run(store: &Store, args: &Args) -> Result<()> {
+    let reference = Reference::parse(&args.image)?;
+    let platform = args.platform.as_deref().map(Platform::parse).transpose()?;
+    let options = args.registry.options();
+    let progress = Progress::stderr();
+    let pulled = registry::pull(store, &reference, platform.as_ref(), &options, &progress)?;
+    super::print(&pulled.name)
+}

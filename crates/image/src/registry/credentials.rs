@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Names and passwords for registries, from the files that docker and the containers tools keep, and from the helper
+//! programs that those name. They are read when a registry asks, and are in no error and no `Debug`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use serde::Deserialize;
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::reference::Reference;
+
+/// Files, and answers of helpers, larger than this are refused.
+const CAP: u64 = 1 << 20;
+
+/// docker writes its own registry under this name.
+const DOCKER_KEYS: [&str; 3] = [
+    "https://index.docker.io/v1/",
+    "index.docker.io",
+    "docker.io",
+];
+
+/// What a helper gives as the name of a token's owner.
+const TOKEN_NAME: &str = "<token>";
+
+/// Proof of who one is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A name and a password.
+    Password {
+        /// The name.
+        name: String,
+        /// The password.
+        password: String,
+    },
+    /// What a token server takes in place of a password.
+    Refresh(String),
+}
+
+impl Credentials {
+    /// The header's value for a name and a password.
+    pub fn basic(&self) -> Option<String> {
+        match self {
+            Self::Password { name, password } => Some(format!(
+                "Basic {}",
+                STANDARD.encode(format!("{name}:{password}"))
+            )),
+            Self::Refresh(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// Where credentials are looked for: the first file that has some for a registry counts.
+#[derive(Debug, Clone, Default)]
+pub struct AuthFiles {
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct AuthFile {
+    auths: BTreeMap<String, Entry>,
+    cred_helpers: BTreeMap<String, String>,
+    creds_store: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Entry {
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    #[serde(rename = "identitytoken")]
+    identity_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Helped {
+    username: String,
+    secret: String,
+}
+
+impl AuthFiles {
+    /// These, in this order.
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Self { paths }
+    }
+
+    /// `$REGISTRY_AUTH_FILE` alone if it is set; else `$XDG_RUNTIME_DIR/containers/auth.json`,
+    /// `~/.config/containers/auth.json` and `~/.docker/config.json`, as their environment variables have it.
+    pub fn of_environment() -> Self {
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        if let Some(path) = variable("REGISTRY_AUTH_FILE") {
+            return Self::new(vec![path]);
+        }
+        let home = |rest: &str| variable("HOME").map(|home| home.join(rest));
+        let paths = [
+            variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")),
+            variable("XDG_CONFIG_HOME")
+                .or_else(|| home(".config"))
+                .map(|dir| dir.join("containers/auth.json")),
+            variable("DOCKER_CONFIG")
+                .or_else(|| home(".docker"))
+                .map(|dir| dir.join("config.json")),
+        ];
+        Self::new(paths.into_iter().flatten().collect())
+    }
+
+    /// What they have for the registry of `reference`.
+    pub fn find(&self, reference: &Reference) -> Result<Option<Credentials>> {
+        let keys = keys(reference);
+        for path in &self.paths {
+            let read = || -> Result<Option<Credentials>> {
+                let Some(bytes) = read_file(path)? else {
+                    return Ok(None);
+                };
+                parse(&bytes)?.find(&keys)
+            };
+            let found = read().with_context(|| format!("read {}", path.display()))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A file that is not there has none.
+fn read_file(path: &PathBuf) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut bytes = Vec::new();
+    file.take(CAP + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > CAP {
+        true => Err(Error::new(Kind::Limit, "it has more than 1 MiB")),
+        false => Ok(Some(bytes)),
+    }
+}
+
+/// Only the place of a mistake is told: serde's own text may quote a secret.
+fn parse(bytes: &[u8]) -> Result<AuthFile> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Error::invalid(format!(
+            "line {} column {} is not what docker or podman write",
+            error.line(),
+            error.column()
+        ))
+    })
+}
+
+/// What a file may call the place of `reference`, the closest first: `host/team/name`, `host/team`, `host`.
+fn keys(reference: &Reference) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut key = reference.name();
+    let host = reference.host().unwrap_or_default();
+    while key.len() > host.len() {
+        keys.push(key.to_owned());
+        key = key.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    match host {
+        "docker.io" => keys.extend(DOCKER_KEYS.map(str::to_owned)),
+        host => keys.push(host.to_owned()),
+    }
+    keys
+}
+
+/// A key without the scheme and path that docker's first versions wrote.
+fn bare(key: &str) -> &str {
+    for scheme in ["https://", "http://"] {
+        if let Some(rest) = key.strip_prefix(scheme) {
+            return rest.split('/').next().unwrap_or(rest);
+        }
+    }
+    key.trim_end_matches('/')
+}
+
+impl AuthFile {
+    fn find(&self, keys: &[String]) -> Result<Option<Credentials>> {
+        for key in keys {
+            if let Some(helper) = self.cred_helpers.get(key) {
+                return ask(helper, key);
+            }
+            let entry = self.auths.get(key).or_else(|| {
+                self.auths
+                    .iter()
+                    .find(|(k, _)| bare(k) == key)
+                    .map(|(_, entry)| entry)
+            });
+            if let Some(found) = entry.map(Entry::credentials).transpose()?.flatten() {
+                return Ok(Some(found));
+            }
+        }
+        let Some(helper) = &self.creds_store else {
+            return Ok(None);
+        };
+        for key in keys {
+            if let Some(found) = ask(helper, key)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Entry {
+    /// An empty entry says only that a helper has more.
+    fn credentials(&self) -> Result<Option<Credentials>> {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        if let Some(token) = given(&self.identity_token) {
+            return Ok(Some(Credentials::Refresh(token)));
+        }
+        if let Some(auth) = given(&self.auth) {
+            let Some((name, password)) = decode(&auth) else {
+                return Err(Error::invalid(
+                    "an \"auth\" is not the base64 of NAME:PASSWORD",
+                ));
+            };
+            return Ok(Some(Credentials::Password { name, password }));
+        }
+        Ok(given(&self.username).map(|name| Credentials::Password {
+            name,
+            password: self.password.clone().unwrap_or_default(),
+        }))
+    }
+}
+
+fn decode(auth: &str) -> Option<(String, String)> {
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, config);
+    let bytes = engine.decode(auth.trim()).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (name, password) = text.split_once(':')?;
+    // docker pads with zeros.
+    Some((name.to_owned(), password.trim_end_matches('\0').to_owned()))
+}
+
+/// Runs `docker-credential-<helper> get`. Its complaints are not shown: they may be of use to it alone.
+fn ask(helper: &str, key: &str) -> Result<Option<Credentials>> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if helper.is_empty() || !helper.chars().all(is_name) {
+        return Err(Error::invalid(format!("{helper:?} is no helper's name")));
+    }
+    let program = format!("docker-credential-{helper}");
+    let run = || -> Result<Option<Credentials>> {
+        let mut child = Command::new(&program)
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A helper that ends without reading says by its status what is wrong.
+            let _ = stdin.write_all(key.as_bytes());
+        }
+        let mut answer = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(CAP).read_to_end(&mut answer)?;
+        }
+        let status = child.wait()?;
+        if !status.success() {
+            let text = String::from_utf8_lossy(&answer);
+            return match text.contains("credentials not found") {
+                true => Ok(None),
+                false => Err(Error::new(Kind::System, format!("it ended with {status}"))),
+            };
+        }
+        let Helped { username, secret } = serde_json::from_slice(&answer)
+            .map_err(|_| Error::invalid("its answer is not what such a program gives"))?;
+        Ok(Some(match username.as_str() {
+            TOKEN_NAME => Credentials::Refresh(secret),
+            _ => Credentials::Password {
+                name: username,
+                password: secret,
+            },
+        }))
+    };
+    run().with_context(|| format!("ask {program}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(file: &str, reference: &str) -> Result<Option<Credentials>> {
+        let reference = Reference::parse(reference)?;
+        parse(file.as_bytes())?.find(&keys(&reference))
+    }
+
+    #[test]
+    fn files_as_docker_and_podman_write_them() {
+        let auth = |text: &str| STANDARD.encode(text);
+        let file = format!(
+            r#"{{"auths": {{"h.example": {{"auth": "{}"}}, "h.example/team": {{"auth": "{}"}},
+                "https://old.example/v1/": {{"auth": "{}"}}, "https://index.docker.io/v1/": {{"auth": "{}"}},
+                "plain.example:5000": {{"username": "p", "password": "q"}}, "token.example": {{"identitytoken": "t"}},
+                "empty.example": {{}}}}, "HttpHeaders": {{}}}}"#,
+            auth("a:1:2"),
+            auth("b:2"),
+            auth("c:3\0\0").trim_end_matches('='),
+            auth("d:4")
+        );
+        for (reference, expected) in [
+            ("h.example/x", Some("a:1:2")),
+            ("h.example/team/x", Some("b:2")),
+            ("h.example/team2/x", Some("a:1:2")),
+            ("h.example:443/x", None),
+            ("sub.h.example/x", None),
+            ("old.example/x", Some("c:3")),
+            ("docker.io/library/x", Some("d:4")),
+            ("plain.example:5000/x", Some("p:q")),
+            ("empty.example/x", None),
+            ("other.example/x", None),
+        ] {
+            let found = find(&file, reference)
+                .unwrap()
+                .and_then(|found| found.basic());
+            let expected = expected.map(|text| format!("Basic {}", auth(text)));
+            assert_eq!(found, expected, "{reference}");
+        }
+        let found = find(&file, "token.example/x").unwrap();
+        assert_eq!(found, Some(Credentials::Refresh("t".into())));
+        assert!(find("{}", "h.example/x").unwrap().is_none());
+    }
+
+    #[test]
+    fn mistakes_don_t_tell_secrets() {
+        for bad in [
+            r#"{"auths": {"h.example": {"auth": "c2VjcmV0"}}}"#,
+            r#"{"auths": {"h.example": {"auth": "!secret!"}}}"#,
+            r#"{"auths": {"h.example": "secret"}}"#,
+            r#"{"auths": {"h.example": {"auth": secret}}}"#,
+            r#"{"credHelpers": {"h.example": "../secret"}}"#,
+            r#"{"credsStore": ""}"#,
+        ] {
+            let error = find(bad, "h.example/x").unwrap_err().to_string();
+            let secret = error.contains("secret") || error.contains("c2Vj");
+            assert!(!secret || bad.contains("Helpers"), "{error}");
+        }
+        let shown = format!(
+            "{:?}",
+            Credentials::Password {
+                name: "n".into(),
+                password: "secret".into()
+            }
+        );
+        assert_eq!(shown, "Credentials");
+    }
+}
