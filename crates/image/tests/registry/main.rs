@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Registries: hostile ones, which are small servers in this process, and real ones together with other tools.
+#![allow(
+    clippy::expect_used,
+    clippy::let_underscore_must_use,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    missing_docs
+)]
+
+mod credentials;
+mod hostile;
+mod peers;
+mod push;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;

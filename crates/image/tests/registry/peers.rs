@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A real registry on this machine, Debian's `docker-registry`, and other tools that use it as well. What is not
+//! installed is skipped, visibly.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use corten_image::layer::Compression;
+use corten_image::progress::Progress;
+use corten_image::registry;
+use corten_image::{Reference, Store};
+
+use super::hostile::options;
+use super::support::{Dir, file, image, name_image};
+
+fn has(tool: &str, test: &str) -> bool {
+    let found = Command::new(tool)
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("SKIPPED {test}: {tool} is not installed");
+    }
+    found
+}
+
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {error}");
+}
+
+/// A registry that ends with the test.
+struct Registry {
+    child: Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(dir: &Dir, tls: Option<(&Path, &Path)>) -> Self {
+        // A port that was free a moment ago.
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = probe.local_addr().unwrap().to_string();
+        drop(probe);
+        let tls = tls.map_or(String::new(), |(certificate, key)| {
+            format!(
+                "  tls:\n    certificate: {}\n    key: {}\n",
+                certificate.display(),
+                key.display()
+            )
+        });
+        let config = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{tls}",
+            dir.join("registry").display()
+        );
+        let path = dir.join("registry.yml");
+        std::fs::write(&path, config).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(&address).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Self { child, address }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // One that ended by itself is no concern of the test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn name(text: &str) -> Reference {
+    Reference::parse(text).unwrap()
+}
+
+fn store(dir: &Dir, name: &str) -> Store {
+    Store::open(&dir.join(name)).unwrap()
+}
+
+/// An image with a layer of some bytes and one that goes in chunks.
+pub fn make(store: &Store, text: &str) {
+    let large: &'static [u8] = Box::leak(
+        (0..20_000_000u32)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect::<Vec<u8>>()
+            .into_boxed_slice(),
+    );
+    image(
+        store,
+        text,
+        Compression::Plain,
+        &[vec![file("small", b"1")], vec![file("large", large)]],
+    )
+    .unwrap();
+}
+
+fn push(store: &Store, from: &str, to: &str) {
+    registry::push(store, &name(from), &name(to), &options(), &Progress::Silent).unwrap();
+}
+
+fn pull(store: &Store, from: &str) {
+    registry::pull(store, &name(from), None, &options(), &Progress::Silent).unwrap();
+}
+
+/// The manifest's digest, after every byte below it was read.
+fn whole(store: &Store, text: &str) -> String {
+    let image = store.image(&name(text)).unwrap();
+    for layer in &image.layers {
+        let reader = store.open_blob(&layer.digest, layer.size).unwrap();
+        reader.finish().unwrap();
+    }
+    image.descriptor.digest().to_string()
+}
+
+#[test]
+fn what_is_pushed_can_be_pulled() {
+    if !has("docker-registry", "what_is_pushed_can_be_pulled") {
+        return;
+    }
+    let dir = Dir::new("registry-real");
+    let registry = Registry::start(&dir, None);
+    let there = format!("{}/team/demo:1", registry.address);
+    let (first, second) = (store(&dir, "first"), store(&dir, "second"));
+    make(&first, "demo:1");
+    push(&first, "demo:1", &there);
+    // A second time, when all is there; and an image without layers.
+    push(&first, "demo:1", &there);
+    pull(&second, &there);
+    assert_eq!(whole(&first, "demo:1"), whole(&second, &there));
+    let lease = first.lease().unwrap();
+    name_image(&first, &lease, "empty", &[], Vec::new()).unwrap();
+    push(&first, "empty", &format!("{}/empty", registry.address));
+    pull(&second, &format!("{}/empty", registry.address));
+    let pinned = format!("{}/team/demo@{}", registry.address, whole(&first, "demo:1"));
+    pull(&second, &pinned);
+    whole(&second, &pinned);
+}
+
+#[test]
+fn other_tools_pull_what_is_pushed_and_push_what_is_pulled() {
+    const TEST: &str = "other_tools_pull_what_is_pushed_and_push_what_is_pulled";
+    if !has("docker-registry", TEST) {
+        return;
+    }
+    let dir = Dir::new("registry-tools");
+    let registry = Registry::start(&dir, None);
+    let there = format!("{}/team/demo:1", registry.address);
+    let (first, second) = (store(&dir, "first"), store(&dir, "second"));
+    make(&first, "demo:1");
+    push(&first, "demo:1", &there);
+    if has("skopeo", TEST) {
+        let layout = format!("oci:{}:x", dir.join("layout").display());
+        let from = format!("docker://{there}");
+        run(
+            "skopeo",
+            &["copy", "--src-tls-verify=false", &from, &layout],
+        );
+        for (at, format) in ["oci", "v2s2"].iter().enumerate() {
+            let back = format!("{}/back:{at}", registry.address);
+            let to = format!("docker://{back}");
+            run(
+                "skopeo",
+                &[
+                    "copy",
+                    "--dest-tls-verify=false",
+                    "--format",
+                    format,
+                    &layout,
+                    &to,
+                ],
+            );
+            pull(&second, &back);
+            whole(&second, &back);
+        }
+    }
+    if has("podman", TEST) && rustix::process::geteuid().is_root() {
+        let root = dir.join("podman").display().to_string();
+        let podman = |args: &[&str]| {
+            let base = [
+                "--root",
+                &root,
+                "--runroot",
+                &root,
+                "--storage-driver",
+                "vfs",
+            ];
+            run("podman", &[&base, args].concat());
+        };
+        podman(&["pull", "--tls-verify=false", &there]);
+        let back = format!("{}/podman:1", registry.address);
+        podman(&["push", "--tls-verify=false", &there, &back]);
+        pull(&second, &back);
+        whole(&second, &back);
+    }
+}
+
+#[test]
+fn tls_needs_an_authority_that_is_known() {
+    const TEST: &str = "tls_needs_an_authority_that_is_known";
+    if !has("docker-registry", TEST) || !Path::new("/usr/bin/openssl").exists() {
+        eprintln!("SKIPPED {TEST}: needs docker-registry and openssl");
+        return;
+    }
+    let dir = Dir::new("registry-tls");
+    let (certificate, key) = (dir.join("tls.pem"), dir.join("tls.key"));
+    let (certificate_text, key_text) = (certificate.to_str().unwrap(), key.to_str().unwrap());
+    run(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            "/CN=x",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-days",
+            "2",
+            "-keyout",
+            key_text,
+            "-out",
+            certificate_text,
+        ],
+    );
+    let registry = Registry::start(&dir, Some((&certificate, &key)));
+    let first = store(&dir, "first");
+    make(&first, "demo:1");
+    let there = format!("{}/demo:1", registry.address);
+    let program = |args: &[&str], authority: &str| {
+        Command::new(env!("CARGO_BIN_EXE_corten-image"))
+            .args(args)
+            .env("SSL_CERT_FILE", authority)
+            .output()
+            .unwrap()
+    };
+    let path = dir.join("first").display().to_string();
+    let args = ["--store", path.as_str(), "push", "demo:1", there.as_str()];
+    let output = program(&args, "/etc/hostname");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(
+        error.contains("certificate") && error.contains("SSL_CERT_FILE"),
+        "{error}"
+    );
+    let output = program(&args, certificate_text);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+}
