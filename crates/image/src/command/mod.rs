@@ -6,6 +6,7 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod list;
+pub mod login;
 mod process;
 pub mod pull;
 pub mod push;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `pull` and `push` let the caller say of the registry.
+//! What the verbs for registries let the caller say of the registry.
 
 use corten_image::registry::{AuthFiles, Options, Patience, PlainHttp};
 
 /// How the registry is spoken to.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct RegistryArgs {
     /// The registry has no TLS: speak plain HTTP, as is done with registries on this machine
     #[arg(long)]

@@ -42,7 +42,19 @@ const ANSWER: Duration = Duration::from_secs(300);
 /// A registry that asks to come back later than this asks too much.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// What is done with the repository: what a token must be good for.
+/// docker's own registry, and where it answers.
+const DOCKER: &str = "docker.io";
+const DOCKER_HOST: &str = "registry-1.docker.io";
+
+/// Where credentials come from.
+enum Access {
+    /// What the auth files have for this name.
+    Files(Reference),
+    /// The user gave them.
+    Given(Credentials),
+}
+
+/// What is done with the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Reading.
@@ -177,9 +189,10 @@ pub struct Client {
     agent: Agent,
     base: Url,
     repository: String,
-    action: Action,
+    /// What a token must be good for.
+    scope: Option<String>,
+    access: Access,
     options: Options,
-    reference: Reference,
     /// The Authorization that the registry took last.
     session: Mutex<Option<String>>,
     /// Whether any server answered.
@@ -195,15 +208,30 @@ impl Client {
             Error::invalid(format!("image name {reference} has no registry"))
                 .remedy(format!("write HOST/{reference}"))
         })?;
-        let (host, repository) = match (host, reference.repository()) {
-            // docker's own registry answers elsewhere, and keeps images without a team under another name.
-            ("docker.io", name) if !name.contains('/') => {
-                ("registry-1.docker.io", format!("library/{name}"))
-            }
-            ("docker.io", name) => ("registry-1.docker.io", name.to_owned()),
-            (host, name) => (host, name.to_owned()),
+        let repository = match (host, reference.repository()) {
+            // docker's own registry keeps images without a team under another name.
+            (DOCKER, name) if !name.contains('/') => format!("library/{name}"),
+            (_, name) => name.to_owned(),
         };
+        let actions = match action {
+            Action::Pull => "pull",
+            Action::Push => "pull,push",
+        };
+        Ok(Self {
+            scope: Some(format!("repository:{repository}:{actions}")),
+            repository,
+            ..Self::open(host, Access::Files(reference.clone()), options)?
+        })
+    }
+
+    /// For the registry `host` as such.
+    pub fn for_login(host: &str, credentials: Credentials, options: &Options) -> Result<Self> {
+        Self::open(host, Access::Given(credentials), options)
+    }
+
+    fn open(host: &str, access: Access, options: &Options) -> Result<Self> {
         let agent = agent();
+        let host = if host == DOCKER { DOCKER_HOST } else { host };
         let mut base = Url::new(Scheme::Tls, host, "/v2/")?;
         if options.plain_http == PlainHttp::Allowed
             || (base.is_loopback() && !speaks_tls(&agent, &base))
@@ -213,14 +241,21 @@ impl Client {
         Ok(Self {
             agent,
             base,
-            repository,
-            action,
+            repository: String::new(),
+            scope: None,
+            access,
             options: options.clone(),
-            reference: reference.clone(),
             session: Mutex::new(None),
             reached: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// Fails unless the registry lets us in.
+    pub fn greet(&self) -> Result<()> {
+        let request = Request::new(Method::GET, self.base.clone());
+        self.patiently(|| self.send(&request, &[StatusCode::OK]))
+            .map(|_| ())
     }
 
     /// `/v2/<repository>/<rest>` of the registry.
@@ -324,7 +359,10 @@ impl Client {
     }
 
     fn credentials(&self) -> Result<Option<Credentials>> {
-        self.options.auth_files.find(&self.reference)
+        match &self.access {
+            Access::Files(reference) => self.options.auth_files.find(reference),
+            Access::Given(credentials) => Ok(Some(credentials.clone())),
+        }
     }
 
     /// A token for what we are about to do, from the server that the registry names.
@@ -332,16 +370,14 @@ impl Client {
         let url = Url::parse(realm)
             .and_then(|url| self.check(&url).map(|()| url))
             .with_context(|| format!("ask for a token where {} sends us", self.base))?;
-        let actions = match self.action {
-            Action::Pull => "pull",
-            Action::Push => "pull,push",
-        };
-        let scope = format!("repository:{}:{actions}", self.repository);
         let credentials = self.credentials()?;
         let mut answer = match &credentials {
-            Some(Credentials::Refresh(token)) => self.refreshed(&url, service, &scope, token)?,
+            Some(Credentials::Refresh(token)) => self.refreshed(&url, service, token)?,
             Some(Credentials::Password { .. }) | None => {
-                let mut url = url.with("scope", &scope);
+                let mut url = url;
+                if let Some(scope) = &self.scope {
+                    url = url.with("scope", scope);
+                }
                 if let Some(service) = service {
                     url = url.with("service", service);
                 }
@@ -363,13 +399,12 @@ impl Client {
         &self,
         url: &Url,
         service: Option<&str>,
-        scope: &str,
         token: &str,
     ) -> std::result::Result<Answer, Failure> {
         let form = format!(
             "grant_type=refresh_token&client_id=corten-image&service={}&scope={}&refresh_token={}",
             encode(service.unwrap_or_default()),
-            encode(scope),
+            encode(self.scope.as_deref().unwrap_or_default()),
             encode(token)
         );
         let request = Request::new(Method::POST, url.clone())
@@ -577,9 +612,7 @@ fn refusal(method: &Method, answer: &mut Answer) -> Failure {
     };
     let error = Error::new(kind, text);
     match status.as_u16() {
-        401 | 403 => {
-            Failure::Lasting(error.remedy("log in with docker or podman, or ask for access"))
-        }
+        401 | 403 => Failure::Lasting(error.remedy("log in, or ask for access")),
         429 | 500 | 502 | 503 | 504 => {
             let after = answer
                 .header("retry-after")

@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::Deserialize;
 
+use super::helper;
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
 
@@ -26,9 +26,6 @@ const DOCKER_KEYS: [&str; 3] = [
     "index.docker.io",
     "docker.io",
 ];
-
-/// What a helper gives as the name of a token's owner.
-const TOKEN_NAME: &str = "<token>";
 
 /// Proof of who one is.
 #[derive(Clone, PartialEq, Eq)]
@@ -87,21 +84,15 @@ struct Entry {
     identity_token: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Helped {
-    username: String,
-    secret: String,
-}
-
 impl AuthFiles {
     /// These, in this order.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self { paths }
     }
 
-    /// `$REGISTRY_AUTH_FILE` alone if it is set; else `$XDG_RUNTIME_DIR/containers/auth.json`,
-    /// `~/.config/containers/auth.json` and `~/.docker/config.json`, as their environment variables have it.
+    /// `$REGISTRY_AUTH_FILE` alone if it is set; else `containers/auth.json` in `$XDG_RUNTIME_DIR` (or where podman keeps
+    /// it without: `/run/containers/<uid>/auth.json`), `~/.config/containers/auth.json` and `~/.docker/config.json`, as
+    /// their environment variables have it.
     pub fn of_environment() -> Self {
         let variable = |name: &str| {
             std::env::var_os(name)
@@ -112,8 +103,12 @@ impl AuthFiles {
             return Self::new(vec![path]);
         }
         let home = |rest: &str| variable("HOME").map(|home| home.join(rest));
+        let uid = rustix::process::geteuid().as_raw();
         let paths = [
-            variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")),
+            Some(match variable("XDG_RUNTIME_DIR") {
+                Some(dir) => dir.join("containers/auth.json"),
+                None => format!("/run/containers/{uid}/auth.json").into(),
+            }),
             variable("XDG_CONFIG_HOME")
                 .or_else(|| home(".config"))
                 .map(|dir| dir.join("containers/auth.json")),
@@ -122,6 +117,14 @@ impl AuthFiles {
                 .map(|dir| dir.join("config.json")),
         ];
         Self::new(paths.into_iter().flatten().collect())
+    }
+
+    /// The one that is written to.
+    pub(super) fn first(&self) -> Result<&Path> {
+        self.paths
+            .first()
+            .map(PathBuf::as_path)
+            .ok_or_else(|| Error::invalid("there is no file for credentials"))
     }
 
     /// What they have for the registry of `reference`.
@@ -144,7 +147,7 @@ impl AuthFiles {
 }
 
 /// A file that is not there has none.
-fn read_file(path: &PathBuf) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -199,7 +202,7 @@ impl AuthFile {
     fn find(&self, keys: &[String]) -> Result<Option<Credentials>> {
         for key in keys {
             if let Some(helper) = self.cred_helpers.get(key) {
-                return ask(helper, key);
+                return helper::get(helper, key);
             }
             let entry = self.auths.get(key).or_else(|| {
                 self.auths
@@ -215,7 +218,7 @@ impl AuthFile {
             return Ok(None);
         };
         for key in keys {
-            if let Some(found) = ask(helper, key)? {
+            if let Some(found) = helper::get(helper, key)? {
                 return Ok(Some(found));
             }
         }
@@ -254,49 +257,6 @@ fn decode(auth: &str) -> Option<(String, String)> {
     let (name, password) = text.split_once(':')?;
     // docker pads with zeros.
     Some((name.to_owned(), password.trim_end_matches('\0').to_owned()))
-}
-
-/// Runs `docker-credential-<helper> get`. Its complaints are not shown: they may be of use to it alone.
-fn ask(helper: &str, key: &str) -> Result<Option<Credentials>> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if helper.is_empty() || !helper.chars().all(is_name) {
-        return Err(Error::invalid(format!("{helper:?} is no helper's name")));
-    }
-    let program = format!("docker-credential-{helper}");
-    let run = || -> Result<Option<Credentials>> {
-        let mut child = Command::new(&program)
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A helper that ends without reading says by its status what is wrong.
-            let _ = stdin.write_all(key.as_bytes());
-        }
-        let mut answer = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(CAP).read_to_end(&mut answer)?;
-        }
-        let status = child.wait()?;
-        if !status.success() {
-            let text = String::from_utf8_lossy(&answer);
-            return match text.contains("credentials not found") {
-                true => Ok(None),
-                false => Err(Error::new(Kind::System, format!("it ended with {status}"))),
-            };
-        }
-        let Helped { username, secret } = serde_json::from_slice(&answer)
-            .map_err(|_| Error::invalid("its answer is not what such a program gives"))?;
-        Ok(Some(match username.as_str() {
-            TOKEN_NAME => Credentials::Refresh(secret),
-            _ => Credentials::Password {
-                name: username,
-                password: secret,
-            },
-        }))
-    };
-    run().with_context(|| format!("ask {program}"))
 }
 
 #[cfg(test)]

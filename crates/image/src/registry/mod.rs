@@ -4,23 +4,25 @@
 //!
 //! ```text
 //! pull ── download ─┐
-//!                   ├─ client ── challenge, credentials, url
-//! push ── upload ───┘    │
-//!            workers     └── one registry, over TLS
+//! push ── upload ───┼─ client ── challenge, credentials ── helper
+//! login ────────────┘    └────── url: one registry, over TLS
 //! ```
 
 mod challenge;
 mod client;
 pub mod credentials;
 mod download;
+mod helper;
+mod login;
 mod pull;
 mod push;
 mod upload;
-pub mod url;
+mod url;
 mod workers;
 
 pub use client::Patience;
 pub use credentials::AuthFiles;
+pub use login::{login, logout};
 pub use pull::{Pulled, pull};
 pub use push::push;
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who is told our password, and who is not.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
+
+use corten_image::registry::{self, AuthFiles, Options};
 
 use super::hostile::{Served, options, pull, with_password};
 use super::server::{Request, Server, answer};
@@ -182,4 +186,92 @@ fn a_token_of_2_mib_is_none() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("more than 1048576 bytes"), "{error}");
+}
+
+/// A registry that lets nobody in but one user.
+fn guarded() -> Server {
+    let image = Served::new();
+    Server::new(move |request| match request.header("authorization") {
+        Some(BASIC) if request.path() == "/v2/" => answer(200, "{}"),
+        Some(BASIC) => image.honest(request),
+        _ => answer(401, "").header("WWW-Authenticate", "Basic realm=\"x\""),
+    })
+}
+
+#[test]
+fn what_a_registry_takes_is_kept_until_it_is_forgotten() {
+    let server = guarded();
+    let dir = Dir::new("registry-login");
+    let path = dir.join("new/auth.json");
+    let options = Options {
+        auth_files: AuthFiles::new(vec![path.clone()]),
+        ..options()
+    };
+    let error = registry::login(&server.address, "user", "wrong", &options).unwrap_err();
+    assert!(error.to_string().contains("401") && !error.to_string().contains("wrong"));
+    assert!(!path.exists());
+
+    std::fs::create_dir(dir.join("new")).unwrap();
+    let before = r#"{"auths": {"other.example": {"auth": "YTpi"}}, "detachKeys": "x"}"#;
+    std::fs::write(&path, before).unwrap();
+    registry::login(&server.address, "user", "secret", &options).unwrap();
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    pull(&server, &dir, ":1", &options).unwrap();
+    registry::logout(&server.address, &options).unwrap();
+    pull(&server, &dir, ":1", &options).unwrap_err();
+    registry::logout(&server.address, &options).unwrap_err();
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let after = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(parsed(&after), parsed(before));
+
+    for (host, name) in [
+        ("team", "user"),
+        ("", "user"),
+        ("a.example/x", "user"),
+        ("a.example", "u:v"),
+    ] {
+        assert!(
+            registry::login(host, name, "secret", &options).is_err(),
+            "{host} {name}"
+        );
+    }
+}
+
+#[test]
+fn a_helper_is_asked_by_name() {
+    let server = guarded();
+    let dir = Dir::new("registry-helper");
+    let helper = dir.join("docker-credential-test");
+    let script = format!(
+        "#!/bin/sh\nread -r key\n[ \"$1 $key\" = \"get {}\" ] || {{ echo credentials not found; exit 1; }}\n\
+         echo '{{\"ServerURL\": \"x\", \"Username\": \"user\", \"Secret\": \"secret\"}}'\n",
+        server.address
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).unwrap();
+    let auth = dir.join("auth.json");
+    let pull = |file: &str| {
+        std::fs::write(&auth, file).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_corten-image"))
+            .args(["--store", dir.join("store").to_str().unwrap(), "pull"])
+            .arg(format!("{}/team/x:1", server.address))
+            .env("REGISTRY_AUTH_FILE", &auth)
+            .env("PATH", format!("{}:/bin:/usr/bin", dir.0.display()))
+            .output()
+            .unwrap()
+    };
+    for file in [
+        format!(r#"{{"credHelpers": {{"{}": "test"}}}}"#, server.address),
+        r#"{"credsStore": "test"}"#.to_owned(),
+    ] {
+        let output = pull(&file);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{error}");
+    }
+    let output = pull(r#"{"credsStore": "absent"}"#);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        error.contains("run docker-credential-absent: no such file"),
+        "{error}"
+    );
 }
