@@ -219,6 +219,8 @@ impl Pod {
             id: id.into(),
             exec_id: name.clone(),
             stdout: self.output.display().to_string(),
+            // containerd's shim takes both or none.
+            stderr: self.output.display().to_string(),
             spec: MessageField::some(Any {
                 type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".into(),
                 value: process(PROBE).to_string().into_bytes(),
