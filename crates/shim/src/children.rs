@@ -41,7 +41,7 @@ impl Key {
 
 /// What a child was begun for; but for the last, a runtime was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errand {
+pub enum Purpose {
     /// To create the container.
     Create,
     /// To start its init.
@@ -72,17 +72,17 @@ pub enum Errand {
 
 /// A call of a runtime.
 #[derive(Debug)]
-pub struct Errands {
+pub struct Errand {
     /// Of which process.
     pub key: Key,
     /// For what.
-    pub errand: Errand,
+    pub purpose: Purpose,
     /// Who waits for it.
     pub call: Option<Call>,
     /// Where it logs errors.
     pub log: Option<PathBuf>,
-    /// What it says, where that is not the container's.
-    pub said: Option<OwnedFd>,
+    /// What it says and what it complains of, where its streams are not the container's.
+    pub said: Option<[OwnedFd; 2]>,
     /// Where it writes a process's number.
     pub pid_file: Option<PathBuf>,
     /// What it reads, to be removed.
@@ -93,7 +93,7 @@ pub struct Errands {
 #[derive(Debug)]
 pub enum Ended {
     /// A call of a runtime, with this status.
-    Errand(Errands, i32),
+    Errand(Errand, i32),
     /// A process of a container.
     Process(Key, Exit),
     /// A logger of this number.
@@ -103,7 +103,7 @@ pub enum Ended {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Children {
-    errands: BTreeMap<i32, (Errands, u64)>,
+    errands: BTreeMap<i32, (Errand, u64)>,
     processes: BTreeMap<i32, Key>,
     loggers: BTreeMap<i32, u32>,
     /// Who has ended and is nobody's: a process of which the call that makes it has not told yet, or an orphan. Kept for
@@ -115,7 +115,7 @@ pub struct Children {
 
 impl Children {
     /// A call that was just begun as `pid`.
-    pub fn began(&mut self, pid: i32, errand: Errands) {
+    pub fn began(&mut self, pid: i32, errand: Errand) {
         self.clock += 1;
         self.errands.insert(pid, (errand, self.clock));
     }

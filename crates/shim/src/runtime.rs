@@ -90,10 +90,7 @@ impl Runtime {
 impl Runtime {
     /// Calls it and waits for its answer, at most `deadline`: for who has nothing else to do.
     pub fn ask(&self, words: &[String], bundle: &Bundle, deadline: Duration) -> Result<String> {
-        let (said, complaints) = (
-            spawn::memory_file("said", b"")?,
-            spawn::memory_file("said", b"")?,
-        );
+        let [said, complaints] = answers()?;
         let nothing = spawn::memory_file("input", b"")?;
         let standard = Standard([nothing.as_fd(), said.as_fd(), complaints.as_fd()]);
         let pid = self.call(None, words, standard, bundle)?;
@@ -150,6 +147,14 @@ pub fn failure(what: &str, status: i32, said: Option<&str>) -> Error {
         None => format!("{what}: exit status {status}"),
     };
     Error::new(Code::Unknown, text)
+}
+
+/// Files in memory for what a call says, and for what it complains of.
+pub fn answers() -> Result<[OwnedFd; 2]> {
+    Ok([
+        spawn::memory_file("said", b"")?,
+        spawn::memory_file("complaints", b"")?,
+    ])
 }
 
 /// What is in the file in memory that a call has written to.

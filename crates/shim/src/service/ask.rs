@@ -12,7 +12,7 @@ use protobuf::well_known_types::any::Any;
 use protobuf::{Message, MessageField};
 
 use super::{Answer, Answered, now, written};
-use crate::children::{Errand, Errands, Key};
+use crate::children::{Errand, Key, Purpose};
 use crate::container::Container;
 use crate::error::{Code, Error, Result};
 use crate::metrics;
@@ -48,7 +48,7 @@ impl Shim {
         let words = ["ps", "--format", "json", &request.id].map(str::to_owned);
         self.call_runtime(
             &Key::init(&request.id),
-            Errand::Pids,
+            Purpose::Pids,
             &words,
             None,
             Some(call),
@@ -57,7 +57,7 @@ impl Shim {
     }
 
     /// `ps` has ended.
-    pub(super) fn listed(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn listed(&mut self, errand: &Errand, outcome: Result<String>) {
         let answer = outcome.and_then(|text| {
             let pids: Vec<i32> = serde_json::from_str(text.trim()).map_err(|error| {
                 let text = format!("read the runtime's list of processes: {error}");

@@ -13,7 +13,7 @@ use corten::supervise::Progress;
 use protobuf::well_known_types::any::Any;
 
 use super::{Answer, Answered, done, read};
-use crate::children::{Errand, Errands, Key};
+use crate::children::{Errand, Key, Purpose};
 use crate::container::State;
 use crate::error::{Error, Result};
 use crate::shim::Shim;
@@ -36,7 +36,7 @@ impl Shim {
         let words = ["pause".to_owned(), request.id.clone()];
         self.call_runtime(
             &Key::init(&request.id),
-            Errand::Pause,
+            Purpose::Pause,
             &words,
             None,
             Some(call),
@@ -45,7 +45,7 @@ impl Shim {
     }
 
     /// `pause` has ended.
-    pub(super) fn paused(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn paused(&mut self, errand: &Errand, outcome: Result<String>) {
         if outcome.is_ok() {
             self.set_paused(&errand.key.container, State::Paused);
         }
@@ -64,7 +64,7 @@ impl Shim {
         let words = ["resume".to_owned(), request.id.clone()];
         self.call_runtime(
             &Key::init(&request.id),
-            Errand::Resume,
+            Purpose::Resume,
             &words,
             None,
             Some(call),
@@ -73,7 +73,7 @@ impl Shim {
     }
 
     /// `resume` has ended.
-    pub(super) fn resumed(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn resumed(&mut self, errand: &Errand, outcome: Result<String>) {
         // What was begun here without a process may be done by now.
         let outcome =
             outcome.or_else(
@@ -130,7 +130,7 @@ impl Shim {
         let input = resources.value.as_slice();
         self.call_runtime(
             &Key::init(&request.id),
-            Errand::Update,
+            Purpose::Update,
             &words,
             Some(input),
             Some(call),
@@ -139,7 +139,7 @@ impl Shim {
     }
 
     /// `update` has ended.
-    pub(super) fn updated(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn updated(&mut self, errand: &Errand, outcome: Result<String>) {
         self.report(errand, outcome);
     }
 
@@ -191,12 +191,12 @@ impl Shim {
         }
         words.push(request.id.clone());
         let key = Key::init(&request.id);
-        self.call_runtime(&key, Errand::Checkpoint, &words, None, Some(call))?;
+        self.call_runtime(&key, Purpose::Checkpoint, &words, None, Some(call))?;
         Ok(Answer::Later)
     }
 
     /// `checkpoint` has ended.
-    pub(super) fn checkpointed(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn checkpointed(&mut self, errand: &Errand, outcome: Result<String>) {
         if outcome.is_ok() {
             let event = TaskCheckpointed {
                 container_id: errand.key.container.clone(),
@@ -208,7 +208,7 @@ impl Shim {
     }
 
     /// Answers with no more than that it was done.
-    fn report(&mut self, errand: &Errands, outcome: Result<String>) {
+    fn report(&mut self, errand: &Errand, outcome: Result<String>) {
         if let Some(call) = errand.call {
             self.answer(call, outcome.map(|_| Vec::new()));
         }

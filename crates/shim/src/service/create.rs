@@ -3,7 +3,6 @@
 //! `Start`. What fails leaves nothing.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 
 use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
@@ -11,9 +10,10 @@ use corten::store::ContainerId;
 use corten::supervise::{self, Supervised};
 use protobuf::{Message, MessageField};
 
+use super::call::Launching;
 use super::{Answer, Answered, written};
 use crate::bundle::{Bundle, read_pid};
-use crate::children::{Errand, Errands, Key};
+use crate::children::{Errand, Key, Purpose};
 use crate::container::{Container, Launch, Process, State};
 use crate::error::{Code, Context, Error, Result};
 use crate::log;
@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::order::Order;
 use crate::reactor::{Interest, Source};
 use crate::rootfs;
-use crate::runtime::{Runtime, Standard};
+use crate::runtime::Runtime;
 use crate::shim::Shim;
 use crate::stdio::{ConsoleSocket, Names, Opened, Owner};
 use crate::ttrpc::server::Call;
@@ -121,53 +121,20 @@ impl Shim {
     }
 
     fn call_create(&mut self, key: &Key) -> Result<()> {
-        let number = self.number();
-        let container = self.container_mut(&key.container)?;
-        let log = container.bundle.path().join(format!("log-{number}.json"));
-        let Some(launch) = &container.init.launch else {
-            return Err(Error::precondition("nothing is being created"));
-        };
-        let mut words = vec!["create".to_owned()];
-        words.extend([
-            "--bundle".to_owned(),
-            container.bundle.path().display().to_string(),
-        ]);
-        let pid_file = container.bundle.pid_file();
-        words.extend(["--pid-file".to_owned(), pid_file.display().to_string()]);
-        if let Some(console) = &launch.console {
-            words.extend([
-                "--console-socket".to_owned(),
-                console.path().display().to_string(),
-            ]);
-        }
+        let container = self.container(&key.container)?;
+        let mut launching = Launching::new(Purpose::Create, container.bundle.pid_file());
+        launching.option("--bundle", container.bundle.path());
         if container.options.no_pivot_root {
-            words.push("--no-pivot".to_owned());
+            launching.flag("--no-pivot");
         }
         if container.options.no_new_keyring {
-            words.push("--no-new-keyring".to_owned());
+            launching.flag("--no-new-keyring");
         }
-        words.push(key.container.clone());
-        let [stdin, stdout, stderr] = &launch.opened.standard;
-        let standard = Standard([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-        let pid = container
-            .runtime
-            .call(Some(&log), &words, standard, &container.bundle)?;
-        let call = launch.call;
-        let errand = Errands {
-            key: key.clone(),
-            errand: Errand::Create,
-            call: Some(call),
-            log: Some(log),
-            said: None,
-            pid_file: Some(pid_file),
-            file: None,
-        };
-        self.children.began(pid, errand);
-        Ok(())
+        self.call_with_streams(key, launching, None)
     }
 
     /// `create` has ended.
-    pub(super) fn created(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn created(&mut self, errand: &Errand, outcome: Result<String>) {
         let id = errand.key.container.clone();
         let is_made = outcome.is_ok();
         let pid = outcome.and_then(|_| {
@@ -182,7 +149,7 @@ impl Shim {
                 if is_made {
                     let words = ["delete".to_owned(), "--force".to_owned(), id.clone()];
                     let called =
-                        self.call_runtime(&errand.key, Errand::KillRest, &words, None, None);
+                        self.call_runtime(&errand.key, Purpose::KillRest, &words, None, None);
                     if let Err(error) = called {
                         log::warn(format_args!("remove container {id} again: {error}"));
                     }

@@ -7,18 +7,16 @@ use containerd_shim_protos::events::task::TaskDelete;
 use protobuf::MessageField;
 
 use super::{Answer, Answered, done, now, written};
-use corten_sys::spawn;
-
 use crate::aside;
-use crate::children::{Errand, Errands, Key};
+use crate::children::{Errand, Key, Purpose};
 use crate::clock;
 use crate::container::{Process, State};
 use crate::error::{Error, Result};
 use crate::log;
 use crate::order::Exit;
-use crate::rootfs;
 use crate::shim::Shim;
 use crate::ttrpc::server::Call;
+use crate::{rootfs, runtime};
 
 impl Shim {
     pub(super) fn delete(&mut self, call: Call, request: &DeleteRequest) -> Answered {
@@ -47,7 +45,7 @@ impl Shim {
                     words.push("--force".to_owned());
                 }
                 words.push(request.id.clone());
-                let called = self.call_runtime(&key, Errand::Delete, &words, None, Some(call));
+                let called = self.call_runtime(&key, Purpose::Delete, &words, None, Some(call));
                 if called.is_err() {
                     self.not_deleted(&request.id);
                 }
@@ -61,7 +59,7 @@ impl Shim {
     }
 
     /// `delete` has ended.
-    pub(super) fn deleted(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn deleted(&mut self, errand: &Errand, outcome: Result<String>) {
         let id = &errand.key.container;
         let gone = |error: &Error| error.text().contains("does not exist");
         match outcome {
@@ -83,19 +81,18 @@ impl Shim {
             return;
         };
         let rootfs = container.bundle.rootfs();
-        let begun = if !container.rootfs.is_empty() {
-            spawn::memory_file("said", b"").and_then(|said| {
-                let work = || rootfs::unmount(&rootfs).map_err(|error| error.to_string());
-                Ok((aside::begin(&said, work)?, said))
-            })
-        } else {
+        if container.rootfs.is_empty() {
             return self.finish_delete(&key.container, call);
-        };
+        }
+        let begun = runtime::answers().and_then(|said| {
+            let work = || rootfs::unmount(&rootfs).map_err(|error| error.to_string());
+            Ok((aside::begin(&said[1], work)?, said))
+        });
         match begun {
             Ok((pid, said)) => {
-                let errand = Errands {
+                let errand = Errand {
                     key: key.clone(),
-                    errand: Errand::Unmount,
+                    purpose: Purpose::Unmount,
                     call,
                     log: None,
                     said: Some(said),
@@ -112,7 +109,7 @@ impl Shim {
     }
 
     /// The root file system is unmounted, or can't be: containerd tries again when it removes the bundle.
-    pub(super) fn unmounted(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn unmounted(&mut self, errand: &Errand, outcome: Result<String>) {
         if let Err(error) = outcome {
             log::warn(format_args!("{}: {error}", errand.key.container));
         }

@@ -9,7 +9,7 @@ use corten_sys::{Errno, process, signal};
 use protobuf::MessageField;
 
 use super::{Answer, Answered, done, now, written};
-use crate::children::{Errand, Errands, Key};
+use crate::children::{Errand, Key, Purpose};
 use crate::clock;
 use crate::container::State;
 use crate::error::{Code, Error, Result};
@@ -55,12 +55,12 @@ impl Shim {
             words.push("--all".to_owned());
         }
         words.extend([request.id.clone(), number.to_string()]);
-        self.call_runtime(&key, Errand::Kill, &words, None, Some(call))?;
+        self.call_runtime(&key, Purpose::Kill, &words, None, Some(call))?;
         Ok(Answer::Later)
     }
 
     /// `kill` has ended.
-    pub(super) fn killed(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn killed(&mut self, errand: &Errand, outcome: Result<String>) {
         let answer = outcome.map_err(as_finished).map(|_| Vec::new());
         if let Some(call) = errand.call {
             self.answer(call, answer);
@@ -76,7 +76,7 @@ impl Shim {
             Some(direct) => direct.kill(SIGKILL, true).map_err(Error::from),
             None => {
                 let words = ["kill", "--all", id, "9"].map(str::to_owned);
-                self.call_runtime(&Key::init(id), Errand::KillRest, &words, None, None)
+                self.call_runtime(&Key::init(id), Purpose::KillRest, &words, None, None)
             }
         };
         if let Err(error) = killed {

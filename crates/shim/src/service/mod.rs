@@ -3,6 +3,7 @@
 //! messages. Each file has some of them, and what follows when a runtime that was called for one has ended.
 //!
 //! ```text
+//! call.rs     the runtime's program, called for one of them
 //! create.rs   Create, and its way through mounts, streams and the runtime
 //! start.rs    Start of an init, also from a checkpoint, and of what was added by Exec
 //! exec.rs     Exec
@@ -14,6 +15,7 @@
 //! ```
 
 mod ask;
+mod call;
 mod control;
 mod create;
 mod delete;
@@ -25,7 +27,7 @@ mod streams;
 use containerd_shim_protos::api::Empty;
 use protobuf::Message;
 
-use crate::children::{Errand, Errands};
+use crate::children::{Errand, Purpose};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::runtime;
@@ -98,59 +100,60 @@ impl Shim {
     }
 
     /// The call of a runtime has ended.
-    pub(crate) fn finish(&mut self, mut errand: Errands, status: i32) {
-        let said = match (&errand.log, &errand.said) {
-            (Some(log), _) => runtime::logged(log),
-            (None, Some(said)) => Some(runtime::said(said)),
-            (None, None) => None,
+    pub(crate) fn finish(&mut self, mut errand: Errand, status: i32) {
+        let (answer, complaints) = match (&errand.log, &errand.said) {
+            (Some(log), _) => (String::new(), runtime::logged(log)),
+            (None, Some(said)) => {
+                let [answer, complaints] = said.each_ref().map(runtime::said);
+                (answer, Some(complaints))
+            }
+            (None, None) => (String::new(), None),
         };
         if let Some(file) = errand.file.take() {
             crate::bundle::remove(&file);
         }
-        let outcome = if status == 0 {
-            Ok(said.unwrap_or_default())
-        } else {
-            Err(runtime::failure(
-                words(errand.errand),
-                status,
-                said.as_deref(),
-            ))
+        let outcome = match status {
+            0 => Ok(answer),
+            _ => {
+                let what = words(errand.purpose);
+                Err(runtime::failure(what, status, complaints.as_deref()))
+            }
         };
-        match errand.errand {
-            Errand::Create => self.created(&errand, outcome),
-            Errand::Start | Errand::Restore | Errand::Exec => self.started(&errand, outcome),
-            Errand::Delete => self.deleted(&errand, outcome),
-            Errand::Kill => self.killed(&errand, outcome),
-            Errand::KillRest => {
+        match errand.purpose {
+            Purpose::Create => self.created(&errand, outcome),
+            Purpose::Start | Purpose::Restore | Purpose::Exec => self.started(&errand, outcome),
+            Purpose::Delete => self.deleted(&errand, outcome),
+            Purpose::Kill => self.killed(&errand, outcome),
+            Purpose::KillRest => {
                 if let Err(error) = outcome {
                     log::debug(format_args!("{error}"));
                 }
             }
-            Errand::Pause => self.paused(&errand, outcome),
-            Errand::Resume => self.resumed(&errand, outcome),
-            Errand::Pids => self.listed(&errand, outcome),
-            Errand::Update => self.updated(&errand, outcome),
-            Errand::Checkpoint => self.checkpointed(&errand, outcome),
-            Errand::Unmount => self.unmounted(&errand, outcome),
+            Purpose::Pause => self.paused(&errand, outcome),
+            Purpose::Resume => self.resumed(&errand, outcome),
+            Purpose::Pids => self.listed(&errand, outcome),
+            Purpose::Update => self.updated(&errand, outcome),
+            Purpose::Checkpoint => self.checkpointed(&errand, outcome),
+            Purpose::Unmount => self.unmounted(&errand, outcome),
         }
     }
 }
 
 /// What a failure begins with, as runc's shim has it: callers look for it.
-fn words(errand: Errand) -> &'static str {
-    match errand {
-        Errand::Create => "OCI runtime create failed",
-        Errand::Start => "OCI runtime start failed",
-        Errand::Restore => "OCI runtime restore failed",
-        Errand::Exec => "OCI runtime exec failed",
-        Errand::Delete => "OCI runtime delete failed",
-        Errand::Kill | Errand::KillRest => "OCI runtime kill failed",
-        Errand::Pause => "OCI runtime pause failed",
-        Errand::Resume => "OCI runtime resume failed",
-        Errand::Pids => "OCI runtime ps failed",
-        Errand::Update => "OCI runtime update failed",
-        Errand::Checkpoint => "OCI runtime checkpoint failed",
-        Errand::Unmount => "unmount the root file system",
+fn words(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Create => "OCI runtime create failed",
+        Purpose::Start => "OCI runtime start failed",
+        Purpose::Restore => "OCI runtime restore failed",
+        Purpose::Exec => "OCI runtime exec failed",
+        Purpose::Delete => "OCI runtime delete failed",
+        Purpose::Kill | Purpose::KillRest => "OCI runtime kill failed",
+        Purpose::Pause => "OCI runtime pause failed",
+        Purpose::Resume => "OCI runtime resume failed",
+        Purpose::Pids => "OCI runtime ps failed",
+        Purpose::Update => "OCI runtime update failed",
+        Purpose::Checkpoint => "OCI runtime checkpoint failed",
+        Purpose::Unmount => "unmount the root file system",
     }
 }
 

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `Start`: an init that was created goes on, one with a checkpoint is restored, and one that was added by `Exec` is executed.
 
-use std::os::fd::AsFd;
-
 use containerd_shim_protos::api::{StartRequest, StartResponse};
 use corten::supervise::Supervised;
-use corten_sys::spawn;
 
+use super::call::Launching;
 use super::end::{SIGKILL, send};
 use super::{Answer, Answered, written};
 use crate::bundle::read_pid;
-use crate::children::{Errand, Errands, Key};
+use crate::children::{Errand, Key, Purpose};
 use crate::container::State;
 use crate::error::{Error, Result};
 use crate::log;
-use crate::runtime::Standard;
 use crate::shim::Shim;
 use crate::ttrpc::server::Call;
 
@@ -54,84 +51,32 @@ impl Shim {
 
     fn call_start(&mut self, key: &Key, call: Call) -> Result<()> {
         let words = ["start".to_owned(), key.container.clone()];
-        self.call_runtime(key, Errand::Start, &words, None, Some(call))?;
+        self.call_runtime(key, Purpose::Start, &words, None, Some(call))?;
         let container = self.container_mut(&key.container)?;
         container.init.state = State::Starting;
         container.order.launching(&None);
         Ok(())
     }
 
-    /// Calls the container's runtime for something that has no streams of its own.
-    pub(super) fn call_runtime(
-        &mut self,
-        key: &Key,
-        errand: Errand,
-        words: &[String],
-        input: Option<&[u8]>,
-        call: Option<Call>,
-    ) -> Result<()> {
-        let container = self.container(&key.container)?;
-        let said = spawn::memory_file("said", b"")?;
-        let stdin = match input {
-            Some(bytes) => spawn::memory_file("input", bytes)?,
-            None => spawn::memory_file("input", b"")?,
-        };
-        let standard = Standard([stdin.as_fd(), said.as_fd(), said.as_fd()]);
-        let pid = container
-            .runtime
-            .call(None, words, standard, &container.bundle)?;
-        let errand = Errands {
-            key: key.clone(),
-            errand,
-            call,
-            log: None,
-            said: Some(said),
-            pid_file: None,
-            file: None,
-        };
-        self.children.began(pid, errand);
-        Ok(())
-    }
-
     /// Executes what `Exec` has added.
     pub(super) fn call_exec(&mut self, key: &Key) -> Result<()> {
         let number = self.number();
-        let container = self.container_mut(&key.container)?;
-        let bundle = container.bundle.clone();
-        let path = |end: &str| bundle.path().join(format!("exec-{number}{end}"));
-        let (log, file, pid_file) = (path("-log.json"), path(".json"), path(".pid"));
-        let runtime = container.runtime.clone();
-        let process = container.process_mut(&key.container, &key.who)?;
-        let Some(launch) = &process.launch else {
-            return Err(Error::precondition("nothing is being executed"));
-        };
-        bundle.write(&format!("exec-{number}.json"), &process.spec)?;
-        let mut words = vec!["exec".to_owned(), "--detach".to_owned()];
-        words.extend(["--process".to_owned(), file.display().to_string()]);
-        words.extend(["--pid-file".to_owned(), pid_file.display().to_string()]);
-        if let Some(console) = &launch.console {
-            words.extend([
-                "--console-socket".to_owned(),
-                console.path().display().to_string(),
-            ]);
-        }
-        words.push(key.container.clone());
-        let [stdin, stdout, stderr] = &launch.opened.standard;
-        let standard = Standard([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-        let called = runtime.call(Some(&log), &words, standard, &bundle);
-        let pid = called.inspect_err(|_| crate::bundle::remove(&file))?;
-        let call = launch.call;
-        container.order.launching(&key.who);
-        let errand = Errands {
-            key: key.clone(),
-            errand: Errand::Exec,
-            call: Some(call),
-            log: Some(log),
-            said: None,
-            pid_file: Some(pid_file),
-            file: Some(file),
-        };
-        self.children.began(pid, errand);
+        let container = self.container(&key.container)?;
+        let bundle = &container.bundle;
+        let name = format!("exec-{number}.json");
+        let (file, pid_file) = (
+            bundle.path().join(&name),
+            bundle.path().join(format!("exec-{number}.pid")),
+        );
+        bundle.write(&name, &container.process(&key.container, &key.who)?.spec)?;
+        let mut launching = Launching::new(Purpose::Exec, pid_file);
+        launching.flag("--detach");
+        launching.option("--process", &file);
+        let called = self.call_with_streams(key, launching, Some(&file));
+        called.inspect_err(|_| crate::bundle::remove(&file))?;
+        self.container_mut(&key.container)?
+            .order
+            .launching(&key.who);
         Ok(())
     }
 
@@ -144,55 +89,38 @@ impl Shim {
     }
 
     fn call_restore(&mut self, key: &Key, call: Call) -> Result<()> {
-        let number = self.number();
         let container = self.container_mut(&key.container)?;
-        let (Some(checkpoint), Some(launch)) = (&container.checkpoint, &container.init.launch)
+        let (Some(checkpoint), Some(launch)) = (&container.checkpoint, &mut container.init.launch)
         else {
             return Err(Error::precondition("there is nothing to restore"));
         };
+        // Who has asked for its creation was answered.
+        launch.call = call;
         let bundle = &container.bundle;
-        let log = bundle.path().join(format!("log-{number}.json"));
-        let pid_file = bundle.pid_file();
-        let mut words = vec!["restore".to_owned(), "--detach".to_owned()];
-        let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-        option("--image-path", checkpoint.display().to_string());
-        let work = Some(container.options.criu_work_path.clone()).filter(|path| !path.is_empty());
-        let work = work.unwrap_or_else(|| bundle.path().join("work").display().to_string());
-        option("--work-path", work);
-        option("--bundle", bundle.path().display().to_string());
-        option("--pid-file", pid_file.display().to_string());
-        if let Some(console) = &launch.console {
-            option("--console-socket", console.path().display().to_string());
-        }
+        let work = match container.options.criu_work_path.as_str() {
+            "" => bundle.path().join("work"),
+            path => path.into(),
+        };
+        let mut launching = Launching::new(Purpose::Restore, bundle.pid_file());
+        launching.flag("--detach");
+        launching.option("--image-path", checkpoint);
+        launching.option("--work-path", &work);
+        launching.option("--bundle", bundle.path());
         if container.options.no_pivot_root {
-            words.push("--no-pivot".to_owned());
+            launching.flag("--no-pivot");
         }
-        words.push(key.container.clone());
-        let [stdin, stdout, stderr] = &launch.opened.standard;
-        let standard = Standard([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-        let pid = container
-            .runtime
-            .call(Some(&log), &words, standard, bundle)?;
+        self.call_with_streams(key, launching, None)?;
+        let container = self.container_mut(&key.container)?;
         container.init.state = State::Starting;
         container.order.launching(&None);
-        let errand = Errands {
-            key: key.clone(),
-            errand: Errand::Restore,
-            call: Some(call),
-            log: Some(log),
-            said: None,
-            pid_file: Some(pid_file),
-            file: None,
-        };
-        self.children.began(pid, errand);
         Ok(())
     }
 
     /// `start`, `exec` or `restore` has ended.
-    pub(super) fn started(&mut self, errand: &Errands, outcome: Result<String>) {
+    pub(super) fn started(&mut self, errand: &Errand, outcome: Result<String>) {
         let key = &errand.key;
         let outcome = outcome.and_then(|_| self.settle_start(errand));
-        if errand.errand == Errand::Exec
+        if errand.purpose == Purpose::Exec
             && let Some(path) = &errand.pid_file
         {
             crate::bundle::remove(path);
@@ -200,8 +128,8 @@ impl Shim {
         let answer = match outcome {
             Ok(pid) => {
                 // The end may have come before: it is told after the start.
-                let early = match errand.errand {
-                    Errand::Start => None,
+                let early = match errand.purpose {
+                    Purpose::Start => None,
                     _ => self.children.is(pid, key.clone()),
                 };
                 if let Ok(container) = self.container_mut(&key.container) {
@@ -234,10 +162,10 @@ impl Shim {
     }
 
     /// What is known of a process that runs: its number, its streams.
-    fn settle_start(&mut self, errand: &Errands) -> Result<i32> {
+    fn settle_start(&mut self, errand: &Errand) -> Result<i32> {
         let key = &errand.key;
         let pid = errand.pid_file.as_deref().map(read_pid).transpose()?;
-        if errand.errand != Errand::Start {
+        if errand.purpose != Purpose::Start {
             self.attach(key).inspect_err(|_| {
                 // It runs, and nobody would know of it.
                 if let Some(pid) = pid
@@ -254,7 +182,7 @@ impl Shim {
         }
         process.state = State::Running;
         let pid = process.pid;
-        if errand.errand == Errand::Restore {
+        if errand.purpose == Purpose::Restore {
             container.direct = Supervised::find(container.runtime.root(), &key.container);
             self.watch_memory(&key.container);
         }
