@@ -279,8 +279,11 @@ impl Pod {
         // A cgroup is not removed before its last process is gone.
         for _ in 0..10_000 {
             if fs::remove_dir(self.cgroup.join("shim")).is_ok() {
-                // Those of containers may be on their way out.
+                // Those of containers may be on their way out. On v1, too, runtimes make what is above them, and leave it.
                 let _ = fs::remove_dir(&self.cgroup);
+                for hierarchy in fs::read_dir("/sys/fs/cgroup")?.flatten() {
+                    let _ = fs::remove_dir(hierarchy.path().join(&self.name));
+                }
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(1));
