@@ -16,14 +16,13 @@ use crate::cli::meant::KillArgs;
 use crate::command::{self, kill, pause, ps};
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::store::{Container, ContainerId, PidNamespace, Store};
+use crate::store::{Container, ContainerId, Store};
 
 /// A container of which corten had a record when it was found. Whether it still is there, each question finds out anew.
 #[derive(Debug, Clone)]
 pub struct Supervised {
     store: Store,
     id: ContainerId,
-    pid_namespace: PidNamespace,
 }
 
 /// What became of something that may take its time.
@@ -43,7 +42,6 @@ impl Supervised {
         let container = store.load(&ContainerId::new(id).ok()?).ok()?;
         Some(Self {
             id: container.id().clone(),
-            pid_namespace: container.record().pid_namespace,
             store,
         })
     }
@@ -72,11 +70,6 @@ impl Supervised {
     /// Its cgroup, as long as that is its own.
     pub fn cgroup(&self) -> Result<Option<Cgroup>> {
         command::own_cgroup(self.load()?.record())
-    }
-
-    /// Whether its processes outlive its init.
-    pub fn shares_pid_namespace(&self) -> bool {
-        self.pid_namespace == PidNamespace::Shared
     }
 
     fn load(&self) -> Result<Container> {
@@ -225,7 +218,6 @@ mod tests {
             return;
         };
         let found = ground.find("seen");
-        assert!(!found.shares_pid_namespace());
         assert_eq!(found.processes().unwrap(), [ground.pid()]);
         assert_eq!(found.cgroup().unwrap().unwrap().paths(), &ground.cgroup);
         let others = cgroup_of(ground.pid()).unwrap().unwrap();

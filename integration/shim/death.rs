@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A shim that is killed, and what the `delete` that follows makes of what it has left. And what a living one must not
-//! gather: descriptors.
+//! A shim that is killed, or given up, and what the `delete` that follows makes of what there is. And what a living one must
+//! not gather: descriptors.
 
 use std::fs;
 
@@ -41,6 +41,23 @@ fn what_a_killed_shim_leaves_is_removed() {
             // Once more harms nobody.
             assert_eq!(clean_up(t, c, c).exit_status, 137);
         }
+        assert!(pod.sockets.list().is_empty(), "{:?}", pod.sockets.list());
+    });
+}
+
+#[test]
+fn a_living_shim_ends_when_its_last_container_is_removed_under_it() {
+    trial(|t| {
+        let c = t.container().probe("pause").done();
+        let pod = Pod::start(t, &c);
+        let running = pod.run(&c);
+        let answer = clean_up(t, &c, &c);
+        assert_eq!((answer.pid, answer.exit_status), (running, 137));
+        let pid = rustix::process::Pid::from_raw(pod.pid).unwrap();
+        assert!(corten_integration::await_exit(
+            pid,
+            corten_integration::PATIENCE
+        ));
         assert!(pod.sockets.list().is_empty(), "{:?}", pod.sockets.list());
     });
 }

@@ -20,9 +20,6 @@ use crate::host::{self, Membership};
 /// CRIU's name for cgroup2.
 const UNIFIED: &str = "unified";
 
-/// The inode of a hierarchy's root directory: what is mounted whole has it.
-const ROOT_INODE: u64 = 1;
-
 /// A yard; its directory goes with it.
 #[derive(Debug)]
 pub struct Yard {
@@ -57,7 +54,7 @@ impl Yard {
                 _ => (unified.with_file_name(&name), CGROUP_SUPER_MAGIC),
             };
             let is_whole = cgroup_fs::filesystem_at(&shown)? == Some(magic)
-                && stat_path(&shown)?.st_ino == ROOT_INODE;
+                && stat_path(&shown)?.st_ino == host::ROOT_INODE;
             if !is_whole {
                 return Ok(None);
             }
@@ -93,9 +90,15 @@ impl Yard {
         &self.place
     }
 
+    /// SECURITY: name by name, and never what is within: a hierarchy that were still mounted there would be emptied.
     fn remove(&self) {
-        // What stays is in the container's directory, and goes with that.
-        let _ = fs::remove_dir_all(&self.place);
+        let entries = self.hierarchies.iter().map(|(entry, _)| entry);
+        for entry in entries {
+            // A link or a directory. What stays is in the container's directory, and goes with that.
+            let _ = fs::remove_file(entry).or_else(|_| fs::remove_dir(entry));
+        }
+        // The same.
+        let _ = fs::remove_dir(&self.place);
     }
 }
 

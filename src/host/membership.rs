@@ -12,7 +12,7 @@ use super::Layout;
 use crate::error::{Context, Error, Kind, Result};
 
 /// The inode of a hierarchy's root directory (kernfs counts from it): what is mounted whole has it.
-const ROOT_INODE: u64 = 1;
+pub const ROOT_INODE: u64 = 1;
 
 /// In which cgroups a process is: one line of /proc/PID/cgroup each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

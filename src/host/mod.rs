@@ -11,6 +11,6 @@ pub mod processes;
 mod users;
 
 pub use cgroups::{Layout, SYSTEMDS, V1, cgroups};
-pub use membership::{Membership, membership, own_membership};
+pub use membership::{Membership, ROOT_INODE, membership, own_membership};
 pub use net::{Interface, interfaces};
 pub use users::in_user_namespace;

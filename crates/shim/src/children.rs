@@ -37,6 +37,11 @@ impl Key {
                 .map(str::to_owned),
         }
     }
+
+    /// Whether it is an init.
+    pub fn is_init(&self) -> bool {
+        self.who.is_none()
+    }
 }
 
 /// What a child was begun for; but for the last, a runtime was called.

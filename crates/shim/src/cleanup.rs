@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `delete`: what is left of a container whose shim is gone. Needs no shim, and ends one that lives on; called by containerd, in the bundle of whichever
-//! container it has at hand.
+//! `delete`: what is left of a container whose shim is gone. Needs no shim, and ends one that lives on. A process of its
+//! own, as root; called by containerd, in the bundle of whichever container it has at hand.
 
 use std::time::Duration;
 

@@ -35,8 +35,6 @@ pub struct Container {
     pub order: Order,
     /// The door to it that needs no process, where the runtime is corten.
     pub direct: Option<Supervised>,
-    /// Whether its processes outlive init.
-    pub shares_pid_namespace: bool,
     /// What the shim has mounted as its root file system.
     pub rootfs: Vec<Mount>,
     /// From which checkpoint it is to be started.

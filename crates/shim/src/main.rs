@@ -7,6 +7,7 @@
 #![no_main]
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use corten_shim::args::{Action, Args};
@@ -55,11 +56,17 @@ fn run(args: &Args) -> Result<()> {
 fn serve(args: &Args) -> Result<()> {
     let listener = socket::inherited(bootstrap::LISTENER)
         .map_err(|error| error.context("this program is called by containerd, with `start`"))?;
-    corten_sys::process::close_descriptors_but(3, &[std::os::fd::AsFd::as_fd(&listener)])?;
+    corten_sys::process::close_descriptors_but(3, &[listener.as_fd()])?;
     log::open(Path::new("log"), args.debug);
     place::take_name()?;
     place::adopt_orphans()?;
-    Shim::new(&args.namespace, listener, &args.socket, place::events())?.serve()
+    let events = place::events();
+    if events.is_none() {
+        log::warn(format_args!(
+            "TTRPC_ADDRESS is not set: nobody is told of events"
+        ));
+    }
+    Shim::new(&args.namespace, listener, &args.socket, events)?.serve()
 }
 
 fn print(bytes: &[u8]) -> Result<()> {

@@ -13,6 +13,15 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Config, failed};
 use crate::error::{Error, Result};
 
+/// The types that options come in.
+const RUNCS: &str = "containerd.runc.v1.Options";
+const GENERIC: &str = "runtimeoptions.v1.Options";
+
+/// A type's name, whatever host is in front of it.
+fn name_of(any: &Any) -> &str {
+    any.type_url.rsplit('/').next().unwrap_or_default()
+}
+
 /// The name of the runtime where nobody says one.
 pub const DEFAULT_BINARY: &str = "corten";
 /// Where runtimes that containerd calls keep their state, as runc's shim has it.
@@ -90,21 +99,25 @@ struct Table {
 }
 
 impl Options {
+    /// Whether `any` is of a type that is read here.
+    pub fn are(any: &Any) -> bool {
+        [RUNCS, GENERIC].contains(&name_of(any))
+    }
+
     /// What `any` says; the defaults where there is none.
     pub fn read(any: Option<&Any>) -> Result<Self> {
         let Some(any) = any.filter(|any| !any.type_url.is_empty()) else {
             return Ok(Self::default());
         };
-        let name = any.type_url.rsplit('/').next().unwrap_or_default();
-        match name {
-            "containerd.runc.v1.Options" => {
+        match name_of(any) {
+            RUNCS => {
                 let options = oci::Options::parse_from_bytes(&any.value)
                     .map_err(|error| Error::invalid(format!("read the options: {error}")))?;
                 Self::of_runc(options)
             }
-            "runtimeoptions.v1.Options" => Generic::read(&any.value)?.options(),
+            GENERIC => Generic::read(&any.value)?.options(),
             other => Err(Error::invalid(format!(
-                "options of the type {other:?}: containerd.runc.v1.Options and runtimeoptions.v1.Options are known"
+                "options of the type {other:?}: {RUNCS} and {GENERIC} are known"
             ))),
         }
     }

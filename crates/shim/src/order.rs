@@ -130,6 +130,11 @@ impl Order {
         self.others.remove(name);
     }
 
+    /// Whether its processes outlive init.
+    pub fn outlives_init(&self) -> bool {
+        self.shares_pid_namespace
+    }
+
     /// Whether init's end was heard, told or not: nothing more can be started.
     pub fn is_over(&self) -> bool {
         self.last.is_some() || self.init == Stage::Ended

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shim of one pod: one process, one thread, one loop. It waits in one place, and nothing that it does in between waits
-//! for anybody: a runtime that is slow with one container holds up no other.
+//! The shim of one pod: one process, one thread, one loop, as root. It waits in one place, and nothing that it does in
+//! between waits for anybody: a runtime that is slow with one container holds up no other. Two things it does itself may
+//! take their time, and have their end: freezing (20 ms) and a helper that mounts a FUSE file system (10 s).
 //!
 //! ```text
 //!                     ┌─ Signals     a child has ended → children.rs → order.rs → events, answers
@@ -78,6 +79,8 @@ pub(crate) struct Logging {
 pub(crate) enum Timer {
     /// It ought to be ready.
     Ready(u32),
+    /// It would have ended by now, if that was why it has closed its pipe.
+    Settled(u32),
     /// It ought to have ended.
     Finish(u32),
     /// It should have, when it was asked to.
@@ -244,6 +247,7 @@ impl Shim {
         for (_, timer) in due {
             match timer {
                 Timer::Ready(number) => self.logger_is_late(number),
+                Timer::Settled(number) => self.logger_is_ready(number),
                 Timer::Finish(number) => self.logger_shall_end(number),
                 Timer::Terminate(number) => self.logger_must_end(number),
             }

@@ -51,7 +51,8 @@ pub struct Spawned {
 const STEPS: [&str; 6] = ["setsid", "signals", "dup3", "fchdir", "prctl", "execve"];
 
 /// Starts the program at `path` (`args` includes its name) in a session, hence a process group, of its own: no terminal,
-/// default signals, no descriptors but those of `setting`. Returns when it has been executed; a failure to get there is this function's.
+/// default signals, no descriptors but those of `setting`. Returns when it has been executed; a failure to get there is
+/// this function's.
 pub fn spawn(
     path: &Path,
     args: &[String],

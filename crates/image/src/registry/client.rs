@@ -9,36 +9,28 @@
 //!       exchange ─ one request, one answer
 //! ```
 //!
-//! SECURITY: everything that comes back is hostile: bodies are read with a cap, URLs are checked by [`Client::check`]
-//! before anything is sent there, texts are shown with their control characters escaped.
+//! SECURITY: everything that comes back is hostile: URLs are checked by [`Client::check`] before anything is sent there;
+//! `message` has what is taken of an answer.
 
-use std::io::Read;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::http::{HeaderMap, Method, Request as HttpRequest, Response, StatusCode, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::Agent;
+use ureq::http::{Method, Request as HttpRequest, StatusCode, header};
 
 use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
+use super::message::{Answer, Failure, Request, refusal, shown};
+use super::transport::{agent, run, speaks_tls, tls_error};
 use super::url::{Scheme, Url, encode};
 use super::{Options, PlainHttp};
-use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
 
 const REDIRECTS: usize = 5;
 const TOKEN_CAP: u64 = 1 << 20;
-const MESSAGE_CAP: u64 = 64 << 10;
-const HEADER_CAP: usize = 64 << 10;
-const CONNECT: Duration = Duration::from_secs(30);
-/// A read or write that takes longer has stalled.
-const STALL: Duration = Duration::from_secs(60);
-/// Headers, and the bodies of documents, must be there after this.
-const ANSWER: Duration = Duration::from_secs(300);
 /// A registry that asks to come back later than this asks too much.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
@@ -78,109 +70,6 @@ impl Default for Patience {
             retries: 5,
             delay: Duration::from_secs(1),
         }
-    }
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum Failure {
-    /// It may go better the next time: after so long, if the server said so.
-    Passing(Error, Option<Duration>),
-    /// It won't.
-    Lasting(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Lasting(error)
-    }
-}
-
-/// A request that can be sent again.
-pub struct Request<'a> {
-    pub method: Method,
-    pub url: Url,
-    pub headers: Vec<(header::HeaderName, String)>,
-    pub body: &'a [u8],
-}
-
-/// An answer whose body was not read yet.
-pub struct Answer {
-    /// Where it came from, after redirects.
-    pub url: Url,
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Body,
-}
-
-impl<'a> Request<'a> {
-    /// Without headers and body.
-    pub fn new(method: Method, url: Url) -> Self {
-        Self {
-            method,
-            url,
-            headers: Vec::new(),
-            body: &[],
-        }
-    }
-
-    /// With one more header.
-    pub fn header(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    /// With a body.
-    pub fn body(mut self, body: &'a [u8]) -> Self {
-        self.body = body;
-        self
-    }
-}
-
-impl Answer {
-    /// A header's value, if it is text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// Where the `Location` header leads.
-    pub fn location(&self) -> Result<Url> {
-        let location = self
-            .header("location")
-            .ok_or_else(|| Error::corrupt(format!("answer of {} has no Location", self.url)))?;
-        self.url
-            .join(location)
-            .with_context(|| format!("go where {} sends us", self.url))
-    }
-
-    /// The whole body, which may have `cap` bytes.
-    pub fn bytes(&mut self, cap: u64) -> std::result::Result<Vec<u8>, Failure> {
-        let mut bytes = Vec::new();
-        let mut reader = self.body.as_reader().take(cap + 1);
-        let mut buffer = [0; 16 << 10];
-        let start = Instant::now();
-        let url = &self.url;
-        let fail =
-            |error: Error| Failure::Passing(error.context(format!("read answer of {url}")), None);
-        loop {
-            let count = reader
-                .read(&mut buffer)
-                .map_err(|error| fail(error.into()))?;
-            if count == 0 {
-                break;
-            }
-            bytes.extend_from_slice(&buffer[..count]);
-            if start.elapsed() > ANSWER {
-                return Err(fail(Error::new(Kind::Remote, "it takes too long")));
-            }
-        }
-        if bytes.len() as u64 > cap {
-            return Err(Failure::Lasting(Error::new(
-                Kind::Limit,
-                format!("answer of {} has more than {cap} bytes", self.url),
-            )));
-        }
-        Ok(bytes)
     }
 }
 
@@ -524,133 +413,6 @@ impl Client {
     }
 }
 
-fn run(
-    agent: &Agent,
-    url: &Url,
-    request: HttpRequest<impl ureq::AsSendBody>,
-) -> std::result::Result<Response<Body>, ureq::Error> {
-    let mut config = agent.configure_request(request);
-    if url.scheme() == Scheme::Plain || url.is_loopback() {
-        // What may be sent in clear is not for a proxy's eyes, and this machine is another one for it.
-        config = config.proxy(None);
-    }
-    agent.run(config.build())
-}
-
-fn agent() -> Agent {
-    // What can't be read of the system's bundle is missed when a certificate needs it.
-    let authorities = rustls_native_certs::load_native_certs().certs;
-    let authorities: Vec<_> = authorities
-        .iter()
-        .map(|authority| Certificate::from_der(authority).to_owned())
-        .collect();
-    let tls = TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::new_with_certs(&authorities))
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .http_status_as_error(false)
-        // Redirects are followed here, where it is known what may go where.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .max_response_header_size(HEADER_CAP)
-        .user_agent(concat!("corten-image/", env!("CARGO_PKG_VERSION")))
-        .timeout_resolve(Some(CONNECT))
-        .timeout_connect(Some(CONNECT))
-        .timeout_per_read(Some(STALL))
-        .timeout_per_write(Some(STALL))
-        .timeout_recv_response(Some(ANSWER))
-        .max_idle_connections_per_host(super::workers::COUNT)
-        .build()
-        .into()
-}
-
-/// Whether a server on this machine speaks TLS: one that does not answers a greeting with something else.
-fn speaks_tls(agent: &Agent, base: &Url) -> bool {
-    let greeting = HttpRequest::get(base.secret_text()).body(());
-    match greeting
-        .map_err(ureq::Error::from)
-        .and_then(|request| run(agent, base, request))
-    {
-        Ok(_) => true,
-        Err(error) => match tls_error(&error) {
-            Some(error) => !matches!(error, rustls::Error::InvalidMessage(_)),
-            None => false,
-        },
-    }
-}
-
-fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
-    match error {
-        ureq::Error::Rustls(error) => Some(error),
-        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
-        _ => None,
-    }
-}
-
-/// What an answer with an unwanted status means.
-fn refusal(method: &Method, answer: &mut Answer) -> Failure {
-    let status = answer.status;
-    let mut text = format!(
-        "{} {}: {}",
-        method.as_str().to_ascii_lowercase(),
-        answer.url,
-        status
-    );
-    // The status is what counts; a message that can't be read is none.
-    let message = answer
-        .bytes(MESSAGE_CAP)
-        .ok()
-        .and_then(|bytes| read_message(&bytes));
-    if let Some(message) = message {
-        text = format!("{text}: {message}");
-    }
-    let kind = match status {
-        StatusCode::NOT_FOUND => Kind::NotFound,
-        _ => Kind::Remote,
-    };
-    let error = Error::new(kind, text);
-    match status.as_u16() {
-        401 | 403 => Failure::Lasting(error.remedy("log in, or ask for access")),
-        429 | 500 | 502 | 503 | 504 => {
-            let after = answer
-                .header("retry-after")
-                .and_then(|value| value.trim().parse().ok());
-            Failure::Passing(error, after.map(Duration::from_secs))
-        }
-        _ => Failure::Lasting(error),
-    }
-}
-
-/// The messages of the specification's error document.
-fn read_message(bytes: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Document {
-        errors: Vec<Item>,
-    }
-    #[derive(Deserialize)]
-    struct Item {
-        code: Option<String>,
-        message: Option<String>,
-    }
-    let document: Document = serde_json::from_slice(bytes).ok()?;
-    let texts: Vec<String> = document
-        .errors
-        .into_iter()
-        .filter_map(|item| item.message.filter(|text| !text.is_empty()).or(item.code))
-        .collect();
-    Some(shown(&texts.join(", "))).filter(|text| !text.is_empty())
-}
-
-/// A server's text, fit for a terminal.
-fn shown(text: &str) -> String {
-    text.chars()
-        .take(300)
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
-}
-
 fn read_token(bytes: &[u8]) -> Result<String> {
     #[derive(Deserialize)]
     struct Document {
@@ -665,13 +427,6 @@ fn read_token(bytes: &[u8]) -> Result<String> {
         .or(document.access_token)
         .filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()))
         .ok_or_else(|| Error::corrupt("there is none, or none that a header can carry"))
-}
-
-/// The digest that the answer says its content has, if it is one that we know.
-pub fn said_digest(answer: &Answer) -> Option<Digest> {
-    answer
-        .header("docker-content-digest")
-        .and_then(|text| Digest::parse(text).ok())
 }
 
 #[cfg(test)]
@@ -693,24 +448,6 @@ mod tests {
             if let Err(error) = read {
                 assert!(!error.to_string().contains("secret"), "{error}");
             }
-        }
-    }
-
-    #[test]
-    fn messages() {
-        for (text, message) in [
-            (
-                r#"{"errors": [{"code": "DENIED", "message": "no"}, {"code": "X"}]}"#,
-                Some("no, X"),
-            ),
-            (
-                "{\"errors\": [{\"message\": \"\\u001b[31mred\"}]}",
-                Some("?[31mred"),
-            ),
-            (r#"{"errors": []}"#, None),
-            ("<html>", None),
-        ] {
-            assert_eq!(read_message(text.as_bytes()).as_deref(), message, "{text}");
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use oci_spec::image::{Descriptor, MediaType};
 use ureq::http::{Method, StatusCode, header};
 
-use super::client::{Answer, Client, Failure, Request, said_digest};
+use super::client::Client;
+use super::message::{Answer, Failure, Request, said_digest};
 use super::url::Url;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};

@@ -5,7 +5,8 @@
 //! ```text
 //! pull ── download ─┐
 //! push ── upload ───┼─ client ── challenge, credentials ── helper
-//! login ────────────┘    └────── url: one registry, over TLS
+//! login ────────────┘    ├────── message: requests and answers; url
+//!                        └────── transport: one registry, over TLS
 //! ```
 
 mod challenge;
@@ -14,8 +15,10 @@ pub mod credentials;
 mod download;
 mod helper;
 mod login;
+mod message;
 mod pull;
 mod push;
+mod transport;
 mod upload;
 mod url;
 mod workers;

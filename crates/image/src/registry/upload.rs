@@ -6,7 +6,8 @@ use std::io::Read;
 
 use ureq::http::{Method, StatusCode, header};
 
-use super::client::{Answer, Client, Failure, Request, said_digest};
+use super::client::Client;
+use super::message::{Answer, Failure, Request, said_digest};
 use super::url::Url;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};

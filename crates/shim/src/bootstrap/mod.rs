@@ -92,7 +92,7 @@ fn read(input: &[u8], args: &Args) -> Result<Said> {
                 .iter()
                 .filter_map(|extension| extension.value.as_ref());
             // Others are of other shims' concern.
-            let mut options = values.filter(|any| any.type_url.ends_with(".v1.Options"));
+            let mut options = values.filter(|any| Options::are(any));
             Options::read(options.next())?
         }
         None => {

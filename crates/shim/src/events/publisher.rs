@@ -71,8 +71,16 @@ impl Publisher {
 
     /// Sends the oldest event, if none is on its way.
     fn go_on(&mut self, reactor: &Reactor) {
-        let Some(message) = self.queue.front().filter(|_| !self.is_sent) else {
+        if self.is_sent {
             return;
+        }
+        let message = match self.queue.front() {
+            Ok(Some(message)) => message.to_vec(),
+            Ok(None) => return,
+            Err(error) => {
+                log::error(format_args!("read events from disk: {error}"));
+                return self.wait();
+            }
         };
         let Some(address) = &self.address else {
             return;
@@ -85,7 +93,7 @@ impl Publisher {
             service: SERVICE,
             method: "Forward",
             namespace: &self.namespace,
-            payload: message.to_vec(),
+            payload: message,
         };
         match client.and_then(|client| client.call(call, reactor)) {
             Ok(()) => self.is_sent = true,
@@ -126,9 +134,7 @@ impl Publisher {
         self.is_sent = false;
         self.refusals = 0;
         self.delay = FIRST_DELAY;
-        if let Err(error) = self.queue.pop() {
-            log::error(format_args!("read events from disk: {error}"));
-        }
+        self.queue.pop();
         self.go_on(reactor);
     }
 

@@ -80,21 +80,22 @@ impl Queue {
         Ok(())
     }
 
-    /// The oldest message, which stays where it is.
-    pub fn front(&self) -> Option<&[u8]> {
-        self.memory.front().map(Vec::as_slice)
+    /// The oldest message, which stays where it is; an error where it can't be read, which may be tried again.
+    pub fn front(&mut self) -> Result<Option<&[u8]>> {
+        if self.memory.is_empty() {
+            self.refill(IN_MEMORY)?;
+        }
+        Ok(self.memory.front().map(Vec::as_slice))
     }
 
     /// Removes the oldest.
-    pub fn pop(&mut self) -> Result<()> {
+    pub fn pop(&mut self) {
         if let Some(message) = self.memory.pop_front() {
             self.bytes -= message.len();
         }
         if self.memory.is_empty() {
             self.memory = VecDeque::new();
-            return self.refill(IN_MEMORY);
         }
-        Ok(())
     }
 
     /// Takes messages from the file, until `limit` bytes are in memory.
@@ -183,21 +184,36 @@ mod tests {
             queue.push(message(number)).unwrap();
             // Now and then some are taken, so that both ends move.
             if number % 3 == 0 {
-                assert_eq!(queue.front(), Some(message(out).as_slice()));
-                queue.pop().unwrap();
+                assert_eq!(queue.front().unwrap(), Some(message(out).as_slice()));
+                queue.pop();
                 out += 1;
             }
             assert!(queue.bytes <= IN_MEMORY, "{}", queue.bytes);
         }
         assert!(queue.spill.is_some());
         while out < 5000 {
-            assert_eq!(queue.front(), Some(message(out).as_slice()));
-            queue.pop().unwrap();
+            assert_eq!(queue.front().unwrap(), Some(message(out).as_slice()));
+            queue.pop();
             out += 1;
         }
+        assert_eq!(queue.front().unwrap(), None);
         assert!(queue.is_empty() && queue.spill.is_none());
         queue.push(message(7)).unwrap();
-        assert_eq!(queue.front(), Some(message(7).as_slice()));
+        assert_eq!(queue.front().unwrap(), Some(message(7).as_slice()));
+    }
+
+    #[test]
+    fn one_that_memory_has_no_room_for_is_the_next_one_all_the_same() {
+        let mut queue = queue();
+        let large = vec![7; IN_MEMORY + 1];
+        queue.push(large.clone()).unwrap();
+        queue.push(message(1)).unwrap();
+        assert_eq!(queue.front().unwrap(), Some(large.as_slice()));
+        queue.pop();
+        assert!(!queue.is_empty());
+        assert_eq!(queue.front().unwrap(), Some(message(1).as_slice()));
+        queue.pop();
+        assert!(queue.is_empty());
     }
 
     #[test]
@@ -211,8 +227,8 @@ mod tests {
         }
         assert!(failures > 0);
         for number in 0..1000 {
-            assert_eq!(queue.front(), Some(message(number).as_slice()));
-            queue.pop().unwrap();
+            assert_eq!(queue.front().unwrap(), Some(message(number).as_slice()));
+            queue.pop();
         }
         assert!(queue.is_empty());
     }

@@ -23,12 +23,7 @@ pub(super) struct Launching {
 
 impl Launching {
     /// Its verb, and where the process's number is written to.
-    pub(super) fn new(purpose: Purpose, pid_file: PathBuf) -> Self {
-        let verb = match purpose {
-            Purpose::Exec => "exec",
-            Purpose::Restore => "restore",
-            _ => "create",
-        };
+    pub(super) fn new(purpose: Purpose, verb: &str, pid_file: PathBuf) -> Self {
         let mut launching = Self {
             purpose,
             words: vec![verb.to_owned()],

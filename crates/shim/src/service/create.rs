@@ -49,7 +49,6 @@ impl Shim {
             stderr: request.stderr,
             terminal: request.terminal,
         };
-        let shares_pid_namespace = config.shares_pid_namespace();
         let checkpoint = Some(request.checkpoint).filter(|path| !path.is_empty());
         if !request.rootfs.is_empty() {
             bundle.make_rootfs()?;
@@ -62,9 +61,8 @@ impl Shim {
             options,
             init: Process::new(names, Vec::new()),
             others: BTreeMap::new(),
-            order: Order::new(shares_pid_namespace),
+            order: Order::new(config.shares_pid_namespace()),
             direct: None,
-            shares_pid_namespace,
             rootfs: request.rootfs,
             checkpoint: checkpoint.map(Into::into),
             memory: None,
@@ -122,7 +120,7 @@ impl Shim {
 
     fn call_create(&mut self, key: &Key) -> Result<()> {
         let container = self.container(&key.container)?;
-        let mut launching = Launching::new(Purpose::Create, container.bundle.pid_file());
+        let mut launching = Launching::new(Purpose::Create, "create", container.bundle.pid_file());
         launching.option("--bundle", container.bundle.path());
         if container.options.no_pivot_root {
             launching.flag("--no-pivot");
@@ -279,6 +277,9 @@ impl Shim {
             self.close_streams(&container.init);
             if let Err(error) = rootfs::unmount(&container.bundle.rootfs()) {
                 log::warn(format_args!("unmount what was mounted for {id}: {error}"));
+            }
+            for waiter in container.init.waiters {
+                self.answer(waiter, Err(Error::not_found(format!("container {id}"))));
             }
         }
     }

@@ -41,7 +41,7 @@ impl Shim {
             (None, State::Stopped | State::Created) => {
                 container.init.state = State::Deleting;
                 let mut words = vec!["delete".to_owned()];
-                if process_is_alive(&container.init) {
+                if container.init.exit.is_none() {
                     words.push("--force".to_owned());
                 }
                 words.push(request.id.clone());
@@ -102,7 +102,10 @@ impl Shim {
                 self.children.began(pid, errand);
             }
             Err(error) => {
-                log::warn(format_args!("unmount {}: {error}", rootfs.display()));
+                log::warn(format_args!("unmount in a child: {error}"));
+                if let Err(error) = rootfs::unmount(&rootfs) {
+                    log::warn(format_args!("{}: {error}", key.container));
+                }
                 self.finish_delete(&key.container, call);
             }
         }
@@ -150,11 +153,6 @@ impl Shim {
         for process in container.others.values().chain([&container.init]) {
             self.drain_streams(process);
         }
-        if let Err(error) = rootfs::unmount(&container.bundle.rootfs()) {
-            log::warn(format_args!(
-                "unmount the root file system of {id}: {error}"
-            ));
-        }
         let event = TaskDelete {
             container_id: id.to_owned(),
             pid: container.init.pid.unsigned_abs(),
@@ -189,22 +187,11 @@ impl Shim {
     }
 }
 
-fn process_is_alive(process: &Process) -> bool {
-    process.exit.is_none()
-}
-
 fn response(process: &Process) -> DeleteResponse {
     DeleteResponse {
         pid: process.pid.unsigned_abs(),
         exit_status: process.exit_status(),
         exited_at: process.exit.as_ref().map(|exit| exit.at.clone()).into(),
         ..DeleteResponse::default()
-    }
-}
-
-impl Key {
-    /// Whether it is an init.
-    pub fn is_init(&self) -> bool {
-        self.who.is_none()
     }
 }

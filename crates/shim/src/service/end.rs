@@ -46,7 +46,7 @@ impl Shim {
             };
         }
         // Init is this process's child: it needs no runtime to be reached, unless all are meant.
-        let ends_all = number == SIGKILL && container.shares_pid_namespace;
+        let ends_all = number == SIGKILL && container.order.outlives_init();
         if !request.all && !ends_all {
             return send(target.pid, number).and_then(|()| done());
         }
@@ -198,11 +198,16 @@ impl Shim {
             return Ok(());
         };
         let happened = watch.happened();
-        if matches!(happened, Ok(true)) || container.init.exit.is_none() {
-            container.memory = Some((number, watch));
-        } else {
+        let goes_on = match &happened {
+            Ok(true) => true,
             // The end of a cgroup is told in the same way, again and again.
-            self.reactor.remove(watch.wanted().0);
+            Ok(false) => container.init.exit.is_none(),
+            // So is what can't be read.
+            Err(_) => false,
+        };
+        match goes_on {
+            true => container.memory = Some((number, watch)),
+            false => self.reactor.remove(watch.wanted().0),
         }
         if happened? {
             let event = TaskOOM {

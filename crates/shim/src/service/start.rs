@@ -69,7 +69,7 @@ impl Shim {
             bundle.path().join(format!("exec-{number}.pid")),
         );
         bundle.write(&name, &container.process(&key.container, &key.who)?.spec)?;
-        let mut launching = Launching::new(Purpose::Exec, pid_file);
+        let mut launching = Launching::new(Purpose::Exec, "exec", pid_file);
         launching.flag("--detach");
         launching.option("--process", &file);
         let called = self.call_with_streams(key, launching, Some(&file));
@@ -101,7 +101,7 @@ impl Shim {
             "" => bundle.path().join("work"),
             path => path.into(),
         };
-        let mut launching = Launching::new(Purpose::Restore, bundle.pid_file());
+        let mut launching = Launching::new(Purpose::Restore, "restore", bundle.pid_file());
         launching.flag("--detach");
         launching.option("--image-path", checkpoint);
         launching.option("--work-path", &work);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use containerd_shim_protos::api::{CloseIORequest, ResizePtyRequest};
 use corten_sys::tty;
 
+use super::end::SIGKILL;
 use super::{Answered, done};
 use crate::children::Key;
 use crate::container::Process;
@@ -14,9 +15,8 @@ use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::reactor::{Interest, Source};
 use crate::shim::{Logging, Shim, Timer};
-use crate::stdio::{FINISH, Logger, READY, Stream, TERMINATE};
+use crate::stdio::{FINISH, LAST_MOMENT, Logger, READY, Stream, TERMINATE, Word};
 
-const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 impl Shim {
@@ -100,32 +100,54 @@ impl Shim {
         Ok(())
     }
 
-    /// A logger is ready, or was never going to be.
+    /// A logger says that it is ready, or was never going to be.
     pub(crate) fn logger_speaks(&mut self, number: u32) {
-        let Some(logging) = self.loggers.get_mut(&number) else {
+        let Some(logging) = self.loggers.get(&number) else {
             return;
         };
-        let ready = logging.logger.is_ready();
-        if matches!(ready, Ok(false)) {
-            return;
+        let word = logging.logger.word();
+        if !matches!(word, Ok(Word::None)) {
+            self.reactor.remove(logging.logger.says());
         }
-        self.reactor.remove(logging.logger.says());
-        if let Some(key) = logging.waits.take()
-            && let Err(error) = ready.and_then(|_| self.launch(&key))
+        match word {
+            Ok(Word::None) => {}
+            Ok(Word::Ready) => self.logger_is_ready(number),
+            // Who ends closes what it has a moment before, and is reaped by then.
+            Ok(Word::Closed) => {
+                let moment = Instant::now() + LAST_MOMENT;
+                self.timers.push((moment, Timer::Settled(number)));
+            }
+            Err(error) => self.logger_failed(number, error),
+        }
+    }
+
+    /// A logger is ready: whoever has waited is launched.
+    pub(crate) fn logger_is_ready(&mut self, number: u32) {
+        let waits = self.loggers.get_mut(&number);
+        if let Some(key) = waits.and_then(|logging| logging.waits.take())
+            && let Err(error) = self.launch(&key)
         {
+            self.not_launched(&key, error);
+        }
+    }
+
+    /// A logger is of no use to whoever has waited.
+    fn logger_failed(&mut self, number: u32, error: Error) {
+        let waits = self.loggers.get_mut(&number);
+        if let Some(key) = waits.and_then(|logging| logging.waits.take()) {
             self.not_launched(&key, error);
         }
     }
 
     /// A logger has taken too long.
     pub(crate) fn logger_is_late(&mut self, number: u32) {
-        let Some(logging) = self.loggers.get_mut(&number) else {
+        let Some(logging) = self.loggers.get(&number) else {
             return;
         };
-        if let Some(key) = logging.waits.take() {
+        if logging.waits.is_some() {
             logging.logger.signal(SIGKILL);
             let text = format!("the logger was not ready within {} s", READY.as_secs());
-            self.not_launched(&key, Error::new(Code::DeadlineExceeded, text));
+            self.logger_failed(number, Error::new(Code::DeadlineExceeded, text));
         }
     }
 
@@ -151,7 +173,6 @@ impl Shim {
             return;
         };
         self.reactor.remove(logging.logger.says());
-        // One may close its end of the pipe by ending: whoever waited has been told by that already.
         if let Some(key) = logging.waits {
             let error = Error::new(Code::Unknown, "the logger has ended before it was ready");
             self.not_launched(&key, error);

@@ -18,7 +18,18 @@ pub const FINISH: Duration = Duration::from_secs(2);
 /// and after that, before it is killed.
 pub const TERMINATE: Duration = Duration::from_secs(12);
 /// How long a process may take from the end of its descriptors to its own.
-const LAST_MOMENT: Duration = Duration::from_millis(10);
+pub const LAST_MOMENT: Duration = Duration::from_millis(10);
+
+/// What a logger has said of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Nothing yet.
+    None,
+    /// That it is ready.
+    Ready,
+    /// It has closed the pipe: it is ready, or about to end, which shows within [`LAST_MOMENT`].
+    Closed,
+}
 
 /// The running program.
 #[derive(Debug)]
@@ -76,16 +87,12 @@ impl Logger {
         &self.ready
     }
 
-    /// Whether it is ready by now.
-    pub fn is_ready(&self) -> Result<bool> {
+    /// What it has said by now.
+    pub fn word(&self) -> Result<Word> {
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.ready, &mut [0_u8; 1])) {
-            // Who ends closes what it has a moment before.
-            Ok(0) if process::wait_for_end(self.process.as_fd(), LAST_MOMENT)? => {
-                let text = "the logger has ended before it was ready";
-                Err(Error::new(Code::Unknown, text))
-            }
-            Ok(_) => Ok(true),
-            Err(Errno::AGAIN) => Ok(false),
+            Ok(0) => Ok(Word::Closed),
+            Ok(_) => Ok(Word::Ready),
+            Err(Errno::AGAIN) => Ok(Word::None),
             Err(errno) => {
                 let text = format!("the logger: read: {}", corten_sys::describe(errno));
                 Err(Error::new(Code::Unknown, text))

@@ -20,7 +20,7 @@ mod pumps;
 mod streams;
 mod terminal;
 
-pub use logger::{FINISH, Logger, READY, TERMINATE};
+pub use logger::{FINISH, LAST_MOMENT, Logger, READY, TERMINATE, Word};
 pub use place::Place;
 pub use pump::{Pump, Wants};
 pub use pumps::{Pumps, Stream};
