@@ -4,6 +4,7 @@
 //! Runs in `corten-image build` as root; called by `transfer`.
 
 use std::fs::File;
+use std::io::BufReader;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -41,7 +42,7 @@ pub fn is_archive(tree: &Tree, found: &Found) -> Result<bool> {
     Ok(open_archive(archive).is_ok_and(|mut reader| matches!(reader.next(), Ok(Some(_)))))
 }
 
-fn open_archive(file: OwnedFd) -> Result<tar::Reader<Decoder<File>>> {
+fn open_archive(file: OwnedFd) -> Result<tar::Reader<BufReader<Decoder<File>>>> {
     let mut start = [0_u8; 8];
     let length = rustix::io::pread(&file, &mut start, 0)
         .map_err(|errno| corten_sys::Error::new("pread", "archive", errno))?;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use corten_image::bundle;
 use corten_image::progress::Progress;
-use corten_image::{Reference, Result, Store};
+use corten_image::tar::Limits;
+use corten_image::{Context, Reference, Result, Store};
 
 use super::process::ProcessArgs;
 
@@ -17,16 +18,25 @@ pub struct Args {
     /// NAME[:TAG][@DIGEST], or the first digits of an id
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// The directory that becomes the bundle: must not exist, or be empty
+    /// The directory that becomes the bundle: must not exist, or be empty (default: the layers are unpacked in the store, each for itself, as `run` and `build` use them)
     #[arg(value_name = "BUNDLE")]
-    bundle: PathBuf,
+    bundle: Option<PathBuf>,
 }
 
 /// Unpacks, and says what the bundle lacks of the image.
 pub fn run(store: &Store, args: &Args) -> Result<()> {
     let image = store.image(&Reference::parse(&args.image)?)?;
+    let progress = Progress::stderr();
     let changes = args.process.changes(Vec::new())?;
-    let skipped = bundle::make(store, &image, &args.bundle, &changes, &Progress::stderr())?;
+    let Some(path) = &args.bundle else {
+        image.check_platform()?;
+        let lease = store.lease()?;
+        return store
+            .layer_dirs(&lease, &image.layers, Limits::default(), &progress)
+            .with_context(|| format!("unpack image {}", args.image))
+            .map(drop);
+    };
+    let skipped = bundle::make(store, &image, path, &changes, &progress)?;
     for (count, what) in [
         (
             skipped.owners,

@@ -3,6 +3,7 @@
 
 pub mod compression;
 pub mod diff;
+pub mod pipeline;
 pub mod read;
 pub mod write;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads an archive entry by entry, from a stream.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use super::header::{Format, Header};
 use super::pax::{self, Extended};
@@ -14,9 +14,6 @@ const BUFFER: usize = 256 << 10;
 pub struct Reader<R> {
     source: R,
     limits: Limits,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
     /// Bytes taken out of the source so far, against `limits.bytes`.
     taken: u64,
     entries: u64,
@@ -35,15 +32,19 @@ struct Pending {
     bytes: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> Reader<BufReader<R>> {
     /// Reads an archive from `source`.
     pub fn new(source: R, limits: Limits) -> Self {
+        Self::over(BufReader::with_capacity(BUFFER, source), limits)
+    }
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads an archive from `source`, whose buffer [`Reader::content`] lends out.
+    pub fn over(source: R, limits: Limits) -> Self {
         Self {
             source,
             limits,
-            buffer: vec![0; BUFFER],
-            start: 0,
-            end: 0,
             taken: 0,
             entries: 0,
             left: 0,
@@ -182,16 +183,15 @@ impl<R: Read> Reader<R> {
     /// The second zero block and what follows: zeros, to the end.
     fn trailer(&mut self) -> Result<()> {
         loop {
-            if self.start == self.end && self.fill()? == 0 {
+            let bytes = self.at_hand()?;
+            if bytes.is_empty() {
                 return Ok(());
             }
-            if self.buffer[self.start..self.end]
-                .iter()
-                .any(|&byte| byte != 0)
-            {
+            if bytes.iter().any(|&byte| byte != 0) {
                 return Err(Error::corrupt("data after the end of the archive"));
             }
-            self.start = self.end;
+            let count = bytes.len();
+            self.take(count)?;
         }
     }
 
@@ -209,48 +209,53 @@ impl<R: Read> Reader<R> {
 
     /// The next block, or `None` if the source ends before it.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
-        while self.end - self.start < BLOCK {
-            if self.fill()? == 0 {
-                if self.start == self.end {
-                    return Ok(None);
-                }
-                return Err(Error::corrupt("archive ends within a header"));
-            }
-        }
         let mut block = [0; BLOCK];
-        block.copy_from_slice(&self.buffer[self.start..self.start + BLOCK]);
-        self.start += BLOCK;
+        let mut filled = 0;
+        while filled < BLOCK {
+            let bytes = self.at_hand()?;
+            if bytes.is_empty() {
+                return match filled {
+                    0 => Ok(None),
+                    _ => Err(Error::corrupt("archive ends within a header")),
+                };
+            }
+            let count = bytes.len().min(BLOCK - filled);
+            block[filled..filled + count].copy_from_slice(&bytes[..count]);
+            filled += count;
+            self.take(count)?;
+        }
         Ok(Some(block))
     }
 
     fn skip(&mut self, mut count: u64) -> Result<()> {
         while count > 0 {
-            if self.start == self.end && self.fill()? == 0 {
+            let bytes = self.at_hand()?;
+            if bytes.is_empty() {
                 return Err(Error::corrupt("archive ends within an entry"));
             }
-            let step = (self.end - self.start).min(usize::try_from(count).unwrap_or(usize::MAX));
-            self.start += step;
+            let step = bytes.len().min(within(count));
+            self.take(step)?;
             count -= step as u64;
         }
         Ok(())
     }
 
-    /// Takes more out of the source; 0 at its end.
-    fn fill(&mut self) -> Result<usize> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        } else if self.end == self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        let count = loop {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(count) => break count,
+    /// What the source has ready, or else reads now; empty at its end.
+    fn at_hand(&mut self) -> Result<&[u8]> {
+        loop {
+            match self.source.fill_buf() {
+                Ok(_) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
-        };
-        self.end += count;
+        }
+        // Ready by now.
+        Ok(self.source.fill_buf()?)
+    }
+
+    /// Says that `count` bytes of what was at hand were used.
+    fn take(&mut self, count: usize) -> Result<()> {
+        self.source.consume(count);
         self.taken += count as u64;
         if self.taken > self.limits.bytes {
             return Err(Error::new(
@@ -261,39 +266,47 @@ impl<R: Read> Reader<R> {
                 ),
             ));
         }
-        Ok(count)
+        Ok(())
     }
 
     /// How many bytes of the archive lie before what comes next: after `next`, where the entry's content starts.
     pub fn position(&self) -> u64 {
-        self.taken - (self.end - self.start) as u64
+        self.taken
     }
 
     /// Content of the current entry that is at hand, without copying; empty at its end.
     pub fn content(&mut self) -> Result<&[u8]> {
-        if self.left > 0 && self.start == self.end && self.fill()? == 0 {
+        let left = self.left;
+        if left == 0 {
+            return Ok(&[]);
+        }
+        let bytes = self.at_hand()?;
+        if bytes.is_empty() {
             return Err(Error::corrupt("archive ends within an entry"));
         }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let count = (self.end - self.start).min(most);
-        Ok(&self.buffer[self.start..self.start + count])
+        Ok(&bytes[..bytes.len().min(within(left))])
     }
 
     /// Says that `count` bytes of [`Reader::content`] were used.
-    pub fn consume(&mut self, count: usize) {
-        self.start += count;
+    pub fn consume(&mut self, count: usize) -> Result<()> {
         self.left -= count as u64;
+        self.take(count)
     }
 }
 
-impl<R: Read> Read for Reader<R> {
+impl<R: BufRead> Read for Reader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let content = self.content()?;
         let count = content.len().min(buffer.len());
         buffer[..count].copy_from_slice(&content[..count]);
-        self.consume(count);
+        self.consume(count)?;
         Ok(count)
     }
+}
+
+/// As many of `count` bytes as a buffer may have.
+fn within(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// A name may be said once: by PAX or by GNU's header.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -12,12 +12,13 @@ use std::rc::Rc;
 use corten_sys::{Call, Errno};
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 
-use super::metadata::{self, Owners, Skipped};
+use super::metadata::{self, Birth, Owners, Skipped};
 use super::parents::{Parent, Parents, lstat, mkdir, shown};
 use super::settle::Pending;
 use super::whiteout::{self, Leaf, Made};
 use super::{Layout, path};
 use crate::error::{Context, Error, Kind, Result};
+use crate::layer::pipeline::Announce;
 use crate::store::files;
 use crate::tar::{Entry, EntryKind, Reader};
 
@@ -39,6 +40,10 @@ pub struct Extractor<'a> {
     parents: Parents<'a>,
     layout: Layout,
     owners: Owners,
+    birth: Birth,
+    announce: Option<Announce>,
+    /// The files that were announced.
+    announced: Vec<Vec<u8>>,
     dirs: Vec<Finished>,
     /// Bytes of the attributes in `dirs`.
     waiting: usize,
@@ -55,9 +60,13 @@ pub struct Extractor<'a> {
 impl<'a> Extractor<'a> {
     /// Starts in the directory `root`: empty, unless it is an archive that is added to what is there.
     pub fn new(root: BorrowedFd<'a>, layout: Layout) -> Result<Self> {
-        if layout != Layout::Archive {
-            metadata::plain_dir(root)?;
-        }
+        let birth = match layout {
+            Layout::Archive => Birth::UNKNOWN,
+            Layout::Flat | Layout::Overlay => {
+                metadata::plain_dir(root)?;
+                Birth::below(root)?
+            }
+        };
         let owners = match rustix::process::geteuid().is_root() {
             true => Owners::Image,
             false => Owners::Caller,
@@ -66,6 +75,9 @@ impl<'a> Extractor<'a> {
             parents: Parents::new(root, layout),
             layout,
             owners,
+            birth,
+            announce: None,
+            announced: Vec::new(),
             dirs: Vec::new(),
             waiting: 0,
             made: None,
@@ -78,8 +90,13 @@ impl<'a> Extractor<'a> {
         })
     }
 
+    /// Says of each file where its content is. For the overlay layout: [`Pending::announced`] has the names.
+    pub fn announce(&mut self, announce: Announce) {
+        self.announce = Some(announce);
+    }
+
     /// Applies one layer, to the end of its tar.
-    pub fn apply<R: Read>(&mut self, tar: &mut Reader<R>) -> Result<()> {
+    pub fn apply<R: BufRead>(&mut self, tar: &mut Reader<R>) -> Result<()> {
         self.made = (self.layout == Layout::Flat && self.applied > 0).then(Made::new);
         self.applied += 1;
         while let Some(entry) = tar.next()? {
@@ -106,6 +123,7 @@ impl<'a> Extractor<'a> {
             whiteouts: self.whiteouts,
             root_opaque: self.root_opaque,
             root_implicit: !self.root_entry,
+            announced: self.announced,
             skipped: self.skipped,
         })
     }
@@ -137,7 +155,7 @@ impl<'a> Extractor<'a> {
         metadata::set_file(fd.as_fd(), &dir.entry, self.owners, &mut self.skipped)
     }
 
-    fn entry<R: Read>(&mut self, entry: &Entry, tar: &mut Reader<R>) -> Result<()> {
+    fn entry<R: BufRead>(&mut self, entry: &Entry, tar: &mut Reader<R>) -> Result<()> {
         let parts = path::components(&entry.path)?;
         let Some((leaf, above)) = parts.split_last() else {
             return self.root(entry);
@@ -253,7 +271,7 @@ impl<'a> Extractor<'a> {
         self.finish_later(path, inode, entry)
     }
 
-    fn file<R: Read>(
+    fn file<R: BufRead>(
         &mut self,
         parent: &Rc<Parent>,
         leaf: &[u8],
@@ -265,9 +283,13 @@ impl<'a> Extractor<'a> {
                 &parent.fd,
                 OsStr::from_bytes(leaf),
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::from_raw_mode(0o600),
+                Mode::from_raw_mode(entry.mode & 0o777),
             )
         };
+        if let (Some(announce), true) = (&self.announce, entry.size > 0) {
+            announce.file(tar.position(), entry.size)?;
+            self.announced.push(parent.path_of(leaf));
+        }
         // Never opened and truncated: another name of the old file may be outside of what this layer means.
         let fd = match create() {
             Err(Errno::EXIST) => {
@@ -296,9 +318,10 @@ impl<'a> Extractor<'a> {
             }
             let count = content.len();
             file.write_all(content).context("write")?;
-            tar.consume(count);
+            tar.consume(count)?;
         }
-        metadata::set_file(file.as_fd(), entry, self.owners, &mut self.skipped)
+        let (owners, birth) = (self.owners, self.birth);
+        metadata::set_new_file(file.as_fd(), entry, owners, birth, &mut self.skipped)
     }
 
     fn symlink(

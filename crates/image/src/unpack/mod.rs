@@ -56,7 +56,7 @@ pub fn flat(
         let mut apply = || -> Result<()> {
             let mut reader = LayerReader::open(store, layer, limits, Some(task.clone()))?;
             extractor.apply(&mut reader.tar)?;
-            reader.finish()
+            reader.finish().map(drop)
         };
         apply().with_context(|| format!("unpack layer {}", layer.digest))?;
         task.done("");

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::store::files;
 
 /// So many directories are kept open.
-const KEPT: usize = 128;
+const KEPT: usize = 256;
 
 /// An open directory of the tree.
 pub struct Parent {
@@ -32,6 +32,15 @@ pub struct Parent {
 }
 
 impl Parent {
+    fn new(fd: OwnedFd, path: Vec<u8>) -> Result<Self> {
+        let stat = rustix::fs::fstat(&fd).call("fstat", || shown(&path))?;
+        Ok(Self {
+            fd,
+            inode: stat.st_ino,
+            path,
+        })
+    }
+
     /// The path of an entry in it, without links.
     pub fn path_of(&self, leaf: &[u8]) -> Vec<u8> {
         match self.path.as_slice() {
@@ -76,25 +85,44 @@ impl<'a> Parents<'a> {
         if let Some(parent) = self.open.get(&key) {
             return Ok(Rc::clone(parent));
         }
-        let fd = match open_in(self.root, &key) {
-            Ok(fd) => fd,
-            // One of the components is missing, or is no directory.
-            Err(Errno::NOENT | Errno::NOTDIR) if !parts.is_empty() => self.make(parts)?,
-            Err(Errno::LOOP) => return Err(Error::corrupt("its parent is a loop of links")),
-            Err(errno) => return Err(corten_sys::Error::new("openat2", shown(&key), errno).into()),
-        };
-        let stat = rustix::fs::fstat(&fd).call("fstat", || shown(&key))?;
-        let path = real_path(self.root, fd.as_fd())?;
-        let parent = Rc::new(Parent {
-            fd,
-            inode: stat.st_ino,
-            path,
+        let parent = Rc::new(match self.step(parts)? {
+            Some(parent) => parent,
+            None => self.walk(parts, &key)?,
         });
         if self.open.len() >= KEPT {
             self.open.clear();
         }
         self.open.insert(key, Rc::clone(&parent));
         Ok(parent)
+    }
+
+    /// From the directory above, which is open already most of the time, one step down. `None` if that is a link, or not
+    /// there.
+    fn step(&mut self, parts: &[&[u8]]) -> Result<Option<Parent>> {
+        let Some((leaf, above)) = parts.split_last() else {
+            return Ok(None);
+        };
+        let above = self.resolve(above)?;
+        match files::open_dir(&above.fd, OsStr::from_bytes(leaf)) {
+            Ok(fd) => Parent::new(fd, above.path_of(leaf)).map(Some),
+            Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// From the root, all of it in the kernel's hands.
+    fn walk(&mut self, parts: &[&[u8]], key: &[u8]) -> Result<Parent> {
+        let fd = match open_in(self.root, key) {
+            Ok(fd) => fd,
+            // One of the components is missing, or is no directory.
+            Err(Errno::NOENT | Errno::NOTDIR) if !parts.is_empty() => self.make(parts)?,
+            Err(Errno::LOOP) => return Err(Error::corrupt("its parent is a loop of links")),
+            Err(errno) => return Err(corten_sys::Error::new("openat2", shown(key), errno).into()),
+        };
+        let path = real_path(self.root, fd.as_fd())?;
+        Parent::new(fd, path)
     }
 
     /// The directory of that path, if it is there: for what is only removed.

@@ -33,6 +33,9 @@ pub struct Pending {
     pub(super) root_opaque: bool,
     pub(super) root_implicit: bool,
     pub(super) skipped: Skipped,
+    /// The files whose content was announced, in the order of the archive; a later one of the same name has taken the
+    /// place of the one before.
+    pub(crate) announced: Vec<Vec<u8>>,
 }
 
 /// Does to `tree` what waited for the layers `below` (bottom first).
