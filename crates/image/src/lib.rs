@@ -25,6 +25,7 @@ pub mod reference;
 pub mod registry;
 pub mod run;
 pub mod store;
+pub mod sums;
 pub mod tar;
 pub mod unpack;
 pub mod users;

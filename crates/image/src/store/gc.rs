@@ -86,6 +86,17 @@ impl Store {
             files::remove_tree(self.blobs.as_fd(), &name)?;
             blobs += 1;
         }
+        for name in files::names(self.sums.as_fd())? {
+            // Of a layer that was never placed, or was removed by who did not come to this.
+            let layer = rustix::fs::statat(
+                &self.layers,
+                name.as_c_str(),
+                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            );
+            if layer.err() == Some(corten_sys::Errno::NOENT) {
+                files::remove_tree(self.sums.as_fd(), &name)?;
+            }
+        }
         for name in files::names(self.locks.as_fd())? {
             // Nobody holds one: unpacking holds a lease.
             files::remove_tree(self.locks.as_fd(), &name)?;

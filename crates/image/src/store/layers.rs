@@ -3,22 +3,20 @@
 //! when it is whole, verified and on disk; several processes that want the same layer share one unpacking.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use corten_sys::{Call, Errno};
+use rustix::fs::AtFlags;
 
 use super::lock::{How, Lock};
 use super::{Lease, Scratch, Store, files};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Layer;
-use crate::layer::LayerReader;
 use crate::progress::Progress;
+use crate::sums::Known;
 use crate::tar::Limits;
-use crate::unpack::{Extractor, Layout, Pending, settle};
 
 /// An unpacked layer. It stays as long as this value lives, whatever is removed meanwhile.
 #[derive(Debug)]
@@ -34,6 +32,11 @@ impl LayerDir {
         &self.chain_id
     }
 
+    /// Takes it for this process alone; `false` if somebody uses it.
+    pub(super) fn make_exclusive(&self) -> Result<bool> {
+        self.lock.attempt_exclusive()
+    }
+
     /// Where it is. Nothing may ever change it.
     pub fn path(&self) -> &Path {
         &self.path
@@ -46,35 +49,27 @@ impl AsFd for LayerDir {
     }
 }
 
-/// The name of the tree in a scratch directory.
-const TREE: &str = "tree";
-
-/// A layer that is being unpacked.
-struct Work<'a> {
-    layer: &'a Layer,
-    scratch: Scratch,
-    tree: OwnedFd,
-    _lock: Lock,
-    pending: Mutex<Option<Result<Pending>>>,
-}
-
 impl Store {
     /// The unpacked layer of that chain id, if it is there.
     pub fn layer_dir(&self, _lease: &Lease, chain_id: &Digest) -> Result<Option<LayerDir>> {
-        let fd = match files::open_dir(&self.layers, chain_id.hex()) {
-            Ok(fd) => fd,
-            Err(error) if error.errno() == Errno::NOENT => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        // Only a clean-up locks it exclusively, and none runs while there is a lease.
-        let lock = Lock::attempt_on(fd, How::Shared)?.ok_or_else(|| {
-            Error::new(crate::Kind::System, format!("layer {chain_id} is locked"))
-        })?;
-        Ok(Some(LayerDir {
-            chain_id: chain_id.clone(),
-            path: self.path.join("layers").join(chain_id.hex()),
-            lock,
-        }))
+        loop {
+            let fd = match files::open_dir(&self.layers, chain_id.hex()) {
+                Ok(fd) => fd,
+                Err(error) if error.errno() == Errno::NOENT => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let inode = rustix::fs::fstat(&fd).call("fstat", String::new)?.st_ino;
+            // A clean-up, of which none runs while there is a lease, or a repair, which may have put another one here.
+            let lock = Lock::wait_on(fd, How::Shared)?;
+            let now = rustix::fs::statat(&self.layers, chain_id.hex(), AtFlags::SYMLINK_NOFOLLOW);
+            if now.is_ok_and(|stat| stat.st_ino == inode) {
+                return Ok(Some(LayerDir {
+                    chain_id: chain_id.clone(),
+                    path: self.path.join("layers").join(chain_id.hex()),
+                    lock,
+                }));
+            }
+        }
     }
 
     /// All of `layers`, which are bottom first; those that are not there yet are unpacked, several at once. Needs root.
@@ -99,116 +94,19 @@ impl Store {
             .ok_or_else(|| Error::corrupt("a layer vanished from the store"))
     }
 
+    fn layer_is_there(&self, chain_id: &Digest) -> Result<bool> {
+        match rustix::fs::statat(&self.layers, chain_id.hex(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(corten_sys::Error::new("stat", chain_id.to_string(), errno).into()),
+        }
+    }
+
     fn present(&self, lease: &Lease, layers: &[Layer]) -> Result<Option<Vec<LayerDir>>> {
         layers
             .iter()
             .map(|layer| self.layer_dir(lease, &layer.chain_id))
             .collect()
-    }
-
-    fn unpack_missing(
-        &self,
-        lease: &Lease,
-        layers: &[Layer],
-        limits: Limits,
-        progress: &Progress,
-    ) -> Result<()> {
-        let mut work = Vec::new();
-        let mut trees: Vec<Option<OwnedFd>> = Vec::new();
-        for layer in layers {
-            // Bottom first: two images that share layers lock them in the same order.
-            let lock = Lock::wait(self.locks.as_fd(), layer.chain_id.hex(), How::Exclusive)?;
-            if let Some(dir) = self.layer_dir(lease, &layer.chain_id)? {
-                trees.push(Some(dir.as_fd().try_clone_to_owned()?));
-                continue;
-            }
-            let scratch = self.scratch(lease)?;
-            let tree = scratch.subdir(TREE, 0o755)?;
-            trees.push(None);
-            work.push(Work {
-                layer,
-                scratch,
-                tree,
-                _lock: lock,
-                pending: Mutex::new(None),
-            });
-        }
-        self.extract_all(&work, limits, progress)?;
-        let mut waiting = work.iter();
-        for position in 0..trees.len() {
-            if trees[position].is_some() {
-                continue;
-            }
-            let Some(work) = waiting.next() else { break };
-            let pending = work.pending.lock().map_err(poisoned)?.take();
-            let pending = pending.ok_or_else(|| Error::corrupt("a layer was not unpacked"))??;
-            let below: Vec<BorrowedFd<'_>> = trees[..position]
-                .iter()
-                .flatten()
-                .map(AsFd::as_fd)
-                .collect();
-            settle(work.tree.as_fd(), &below, pending)
-                .with_context(|| format!("unpack layer {}", work.layer.digest))?;
-            trees[position] = Some(work.tree.try_clone()?);
-        }
-        if let Some(first) = work.first() {
-            // One for all: the names appear after all content is on disk.
-            rustix::fs::syncfs(&first.tree).call("syncfs", || "layers".into())?;
-        }
-        for work in work {
-            self.place(&work.layer.chain_id, &work.scratch, TREE)?;
-        }
-        Ok(rustix::fs::fsync(&self.layers).call("fsync", || "layers".into())?)
-    }
-
-    /// Unpacks on as many threads as there are processors, the largest layers first. The first failure stops all.
-    fn extract_all(&self, work: &[Work<'_>], limits: Limits, progress: &Progress) -> Result<()> {
-        let mut order: Vec<&Work<'_>> = work.iter().collect();
-        order.sort_by_key(|work| std::cmp::Reverse(work.layer.size));
-        let next = AtomicUsize::new(0);
-        let threads = std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(order.len());
-        let run = || {
-            while let Some(work) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = self.extract(work, limits, progress);
-                if result.is_err() {
-                    next.store(order.len(), Ordering::Relaxed);
-                }
-                if let Ok(mut pending) = work.pending.lock() {
-                    *pending = Some(result);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(run);
-            }
-            run();
-        });
-        for work in work {
-            let mut pending = work.pending.lock().map_err(poisoned)?;
-            if let Some(Err(error)) = pending.take_if(|result| result.is_err()) {
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn extract(&self, work: &Work<'_>, limits: Limits, progress: &Progress) -> Result<Pending> {
-        let label = format!("unpack {}", work.layer.digest.short());
-        let task = progress.bytes(label, work.layer.size);
-        let extract = || -> Result<Pending> {
-            let mut reader = LayerReader::open(self, work.layer, limits, Some(task.clone()))?;
-            let mut extractor = Extractor::new(work.tree.as_fd(), Layout::Overlay)?;
-            extractor.apply(&mut reader.tar)?;
-            let pending = extractor.finish()?;
-            reader.finish()?;
-            Ok(pending)
-        };
-        let pending = extract().with_context(|| format!("unpack layer {}", work.layer.digest))?;
-        task.done("");
-        Ok(pending)
     }
 
     /// Makes the directory `name` in `scratch` (an overlay's upper directory, as overlayfs left it and unmounted) the
@@ -221,14 +119,32 @@ impl Store {
         name: &str,
     ) -> Result<LayerDir> {
         let _lock = Lock::wait(self.locks.as_fd(), chain_id.hex(), How::Exclusive)?;
-        rustix::fs::syncfs(&self.layers).call("syncfs", || "layers".into())?;
+        let tree = files::open_dir(scratch, name)?;
+        self.write_sums(scratch, tree.as_fd(), &Known::default())?;
+        self.sync_layers()?;
         self.place(chain_id, scratch, name)?;
-        rustix::fs::fsync(&self.layers).call("fsync", || "layers".into())?;
+        self.sync_names()?;
         self.layer_dir(lease, chain_id)?
             .ok_or_else(|| Error::corrupt(format!("layer {chain_id} vanished from the store")))
     }
 
-    fn place(&self, chain_id: &Digest, scratch: &Scratch, name: &str) -> Result<()> {
+    /// All content is on disk after this.
+    pub(super) fn sync_layers(&self) -> Result<()> {
+        Ok(rustix::fs::syncfs(&self.layers).call("syncfs", || "layers".into())?)
+    }
+
+    /// What was placed has its name after a crash, too.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        rustix::fs::fsync(&self.sums).call("fsync", || "sums".into())?;
+        Ok(rustix::fs::fsync(&self.layers).call("fsync", || "layers".into())?)
+    }
+
+    /// Gives the tree `name` of `scratch` and the manifest beside it their names.
+    pub(super) fn place(&self, chain_id: &Digest, scratch: &Scratch, name: &str) -> Result<()> {
+        if self.layer_is_there(chain_id)? {
+            return Ok(());
+        }
+        self.place_sums(chain_id, scratch)?;
         // `false`: somebody else's is there, and is the same.
         files::publish(scratch.as_fd(), name, self.layers.as_fd(), chain_id.hex())
             .with_context(|| format!("publish layer {chain_id}"))?;
@@ -242,15 +158,9 @@ impl Store {
         if files::publish(self.layers.as_fd(), name, self.tmp.as_fd(), doomed.as_str())? {
             let doomed =
                 std::ffi::CString::new(doomed).map_err(|_| Error::invalid("name with NUL"))?;
+            files::remove_tree(self.sums.as_fd(), name)?;
             files::remove_tree(self.tmp.as_fd(), &doomed)?;
         }
         Ok(())
     }
-}
-
-fn poisoned<T>(_: T) -> Error {
-    Error::new(
-        crate::Kind::System,
-        "a thread that unpacked a layer panicked",
-    )
 }

@@ -41,6 +41,17 @@ impl Lock {
         Ok(flock(fd.as_fd(), how, true)?.then_some(Self { fd }))
     }
 
+    /// Waits for the lock on a file or directory that is open already.
+    pub fn wait_on(fd: OwnedFd, how: How) -> Result<Self> {
+        flock(fd.as_fd(), how, false)?;
+        Ok(Self { fd })
+    }
+
+    /// Makes a shared lock an exclusive one, if nobody else has it. Not atomic either.
+    pub fn attempt_exclusive(&self) -> Result<bool> {
+        flock(self.fd.as_fd(), How::Exclusive, true)
+    }
+
     /// Makes an exclusive lock a shared one. Not atomic: another may have held it exclusively in between.
     pub fn share(self) -> Result<Self> {
         flock(self.fd.as_fd(), How::Shared, false)?;

@@ -6,6 +6,7 @@
 //! ```text
 //! oci-layout  index.json  blobs/sha256/<hex>    the layout; names are org.opencontainers.image.ref.name
 //! layers/<chain id>/                            one unpacked layer each, as overlayfs takes it; appears complete
+//! sums/<chain id>                               what that directory holds, as mtree(5) with digests
 //! cache/<key>                                   the build's cache
 //! tmp/<random>                                  everything that is not finished; swept when nobody holds its lock
 //! locks/<chain id>  index.lock  gc.lock         flock
@@ -22,6 +23,8 @@ pub mod index;
 pub mod layers;
 pub mod lock;
 pub mod scratch;
+mod sums;
+mod unpack;
 
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,6 +61,7 @@ pub struct Store {
     tmp: OwnedFd,
     locks: OwnedFd,
     cache: OwnedFd,
+    sums: OwnedFd,
 }
 
 /// The right to add content: as long as one is held, no clean-up removes blobs that no image names yet. Hold it from
@@ -125,6 +129,7 @@ impl Store {
             layers: files::make_dir(&root, "layers")?,
             locks: files::make_dir(&root, "locks")?,
             cache: files::make_dir(&root, "cache")?,
+            sums: files::make_dir(&root, "sums")?,
             path,
             root,
             tmp,

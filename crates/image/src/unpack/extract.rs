@@ -42,8 +42,10 @@ pub struct Extractor<'a> {
     owners: Owners,
     birth: Birth,
     announce: Option<Announce>,
-    /// The files that were announced.
-    announced: Vec<Vec<u8>>,
+    /// Files as they came, with their places among those that were announced; none for further names of one.
+    announced: Vec<(Vec<u8>, Option<usize>)>,
+    announcements: usize,
+    attributed: Vec<Vec<u8>>,
     dirs: Vec<Finished>,
     /// Bytes of the attributes in `dirs`.
     waiting: usize,
@@ -78,6 +80,8 @@ impl<'a> Extractor<'a> {
             birth,
             announce: None,
             announced: Vec::new(),
+            announcements: 0,
+            attributed: Vec::new(),
             dirs: Vec::new(),
             waiting: 0,
             made: None,
@@ -124,6 +128,7 @@ impl<'a> Extractor<'a> {
             root_opaque: self.root_opaque,
             root_implicit: !self.root_entry,
             announced: self.announced,
+            attributed: self.attributed,
             skipped: self.skipped,
         })
     }
@@ -287,8 +292,13 @@ impl<'a> Extractor<'a> {
             )
         };
         if let (Some(announce), true) = (&self.announce, entry.size > 0) {
-            announce.file(tar.position(), entry.size)?;
-            self.announced.push(parent.path_of(leaf));
+            announce.file(tar.position(), entry.size);
+            let number = Some(self.announcements);
+            self.announced.push((parent.path_of(leaf), number));
+            self.announcements += 1;
+        }
+        if !entry.xattrs.is_empty() {
+            self.attributed.push(parent.path_of(leaf));
         }
         // Never opened and truncated: another name of the old file may be outside of what this layer means.
         let fd = match create() {
@@ -395,7 +405,11 @@ impl<'a> Extractor<'a> {
                 AtFlags::empty(),
             )
         };
-        self.create(parent, leaf, "link", create)
+        self.create(parent, leaf, "link", create)?;
+        if self.announce.is_some() {
+            self.announced.push((parent.path_of(leaf), None));
+        }
+        Ok(())
     }
 
     fn special(&mut self, parent: &Rc<Parent>, leaf: &[u8], entry: &Entry) -> Result<()> {

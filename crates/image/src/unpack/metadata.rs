@@ -80,7 +80,9 @@ impl Birth {
 /// The process's own; umask(2) would change it to tell it.
 fn umask() -> Option<u32> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let value = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    let value = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))?;
     u32::from_str_radix(value.trim(), 8).ok()
 }
 
@@ -259,7 +261,8 @@ fn count_refused(
     }
 }
 
-fn times(mtime: Time) -> Timestamps {
+/// Both times, as an entry has one.
+pub(crate) fn times(mtime: Time) -> Timestamps {
     let time = Timespec {
         tv_sec: mtime.seconds,
         tv_nsec: i64::from(mtime.nanos),

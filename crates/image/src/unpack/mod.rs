@@ -20,7 +20,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub use extract::Extractor;
 pub use metadata::Skipped;
 pub(crate) use path::DEEPEST;
-pub use settle::{Pending, settle};
+pub(crate) use settle::open_strictly;
+pub use settle::{Pending, Settled, settle};
 pub(crate) use whiteout::is_mark as is_whiteout;
 
 use crate::error::{Context, Result};

@@ -33,13 +33,24 @@ pub struct Pending {
     pub(super) root_opaque: bool,
     pub(super) root_implicit: bool,
     pub(super) skipped: Skipped,
-    /// The files whose content was announced, in the order of the archive; a later one of the same name has taken the
-    /// place of the one before.
-    pub(crate) announced: Vec<Vec<u8>>,
+    /// Files as they came, with their places among those whose content was announced; none for further names of one. What
+    /// comes later takes the place of what had the name before.
+    pub(crate) announced: Vec<(Vec<u8>, Option<usize>)>,
+    /// Files with attributes.
+    pub(crate) attributed: Vec<Vec<u8>>,
+}
+
+/// What became of files that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// All are where they were.
+    InPlace,
+    /// Some were moved, or came from below.
+    Moved,
 }
 
 /// Does to `tree` what waited for the layers `below` (bottom first).
-pub fn settle(tree: BorrowedFd<'_>, below: &[BorrowedFd<'_>], pending: Pending) -> Result<()> {
+pub fn settle(tree: BorrowedFd<'_>, below: &[BorrowedFd<'_>], pending: Pending) -> Result<Settled> {
     let (mount, merged);
     let below = match below {
         [] if pending.links.is_empty() => {
@@ -47,7 +58,8 @@ pub fn settle(tree: BorrowedFd<'_>, below: &[BorrowedFd<'_>], pending: Pending) 
                 unmark(tree, path)?;
             }
             let mut implicit = pending.implicit.iter().rev();
-            return implicit.try_for_each(|path| remove_if_empty(tree, path).map(drop));
+            implicit.try_for_each(|path| remove_if_empty(tree, path).map(drop))?;
+            return Ok(Settled::InPlace);
         }
         [] => {
             let (target, link) = &pending.links[0];
@@ -57,10 +69,10 @@ pub fn settle(tree: BorrowedFd<'_>, below: &[BorrowedFd<'_>], pending: Pending) 
         [only] => *only,
         _ if pending.is_plain() => {
             // Only the root's looks: those of the layer below, which has settled.
-            return match pending.root_implicit {
-                true => metadata::copy_dir(below[below.len() - 1], tree),
-                false => Ok(()),
-            };
+            if pending.root_implicit {
+                metadata::copy_dir(below[below.len() - 1], tree)?;
+            }
+            return Ok(Settled::InPlace);
         }
         several => {
             let top_first: Vec<BorrowedFd<'_>> = several.iter().rev().copied().collect();
@@ -88,7 +100,11 @@ struct Settling<'a> {
 }
 
 impl Settling<'_> {
-    fn run(&self, mut pending: Pending) -> Result<()> {
+    fn run(&self, mut pending: Pending) -> Result<Settled> {
+        let mut settled = match pending.links.is_empty() {
+            true => Settled::InPlace,
+            false => Settled::Moved,
+        };
         if pending.root_implicit {
             metadata::copy_dir(self.below, self.tree)?;
         }
@@ -103,6 +119,7 @@ impl Settling<'_> {
                     .adopt(&path)
                     .with_context(|| format!("directory {}", shown(&path)))?;
                 if let Some(target) = moved {
+                    settled = Settled::Moved;
                     rename_prefix(&mut pending, &path, &target);
                 }
                 at += 1;
@@ -117,7 +134,8 @@ impl Settling<'_> {
             self.link(target, link)
                 .with_context(|| format!("entry {}", shown(link)))?;
         }
-        self.tidy(&pending)
+        self.tidy(&pending)?;
+        Ok(settled)
     }
 
     /// Takes the directories away that only whiteouts of nothing needed.
@@ -449,7 +467,7 @@ fn remove_if_empty(tree: BorrowedFd<'_>, path: &[u8]) -> Result<bool> {
 }
 
 /// Opens a directory by a path without links; `None` if it is not there, or a link is on the way.
-fn open_strictly(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<OwnedFd>> {
+pub(crate) fn open_strictly(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<OwnedFd>> {
     let path = if path.is_empty() { b"." } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

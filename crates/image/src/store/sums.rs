@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The manifests of unpacked layers, and what is done by them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use corten_sys::Call;
+use rustix::fs::{Mode, OFlags};
+
+use super::{LayerDir, Lease, Scratch, Store, files};
+use crate::digest::Digest;
+use crate::error::{Context, Error, Kind, Result};
+use crate::image::Layer;
+use crate::progress::Progress;
+use crate::sums::check::{Damage, How, differences};
+use crate::sums::repair::Repair;
+use crate::sums::{self, Known, Nodes, mtree};
+use crate::tar::Limits;
+
+/// A manifest's name in a scratch directory.
+const SUMS: &str = "sums";
+/// A manifest may not be larger, compressed.
+const CAP: u64 = 1 << 30;
+/// A round mends what the one before could not see: the other names of a file whose first one was replaced.
+const ROUNDS: usize = 3;
+
+impl Store {
+    /// Writes the manifest of `tree` beside it, to be placed with it.
+    pub(super) fn write_sums(
+        &self,
+        scratch: &Scratch,
+        tree: BorrowedFd<'_>,
+        known: &Known,
+    ) -> Result<()> {
+        let bytes = mtree::write(&sums::describe(tree, known)?)?;
+        let fd = rustix::fs::openat(
+            scratch,
+            SUMS,
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+        )
+        .call("create", || SUMS.into())?;
+        File::from(fd)
+            .write_all(&bytes)
+            .context("write the layer's manifest")
+    }
+
+    /// Puts the manifest in its place: before the tree, so that no tree is without.
+    pub(super) fn place_sums(&self, chain_id: &Digest, scratch: &Scratch) -> Result<()> {
+        Ok(
+            rustix::fs::renameat(scratch, SUMS, &self.sums, chain_id.hex())
+                .call("rename", || format!("sums/{chain_id}"))?,
+        )
+    }
+
+    fn read_sums(&self, chain_id: &Digest) -> Result<Nodes> {
+        let read = || -> Result<Nodes> {
+            let bytes = files::read_file(&self.sums, chain_id.hex(), CAP)?
+                .ok_or_else(|| Error::new(Kind::NotFound, "it is not there"))?;
+            mtree::read(&bytes)
+        };
+        read().with_context(|| format!("read the manifest of layer {chain_id}"))
+    }
+
+    /// Looks at every byte of an unpacked layer, and says what of it is not as it was.
+    pub fn damages(&self, dir: &LayerDir) -> Result<Vec<Damage>> {
+        let should = self.read_sums(dir.chain_id())?;
+        let found = sums::describe(dir.as_fd(), &Known::default())?;
+        Ok(differences(&should, &found))
+    }
+
+    /// Mends the unpacked tree of the last of `layers` (bottom first), if there is one, and says what was mended. Without a
+    /// sound manifest the layer is unpacked anew.
+    pub fn repair(
+        &self,
+        lease: &Lease,
+        layers: &[Layer],
+        progress: &Progress,
+    ) -> Result<Vec<Damage>> {
+        let Some(layer) = layers.last() else {
+            return Ok(Vec::new());
+        };
+        let Some(dir) = self.layer_dir(lease, &layer.chain_id)? else {
+            return Ok(Vec::new());
+        };
+        let should = match self.read_sums(&layer.chain_id) {
+            Ok(should) => should,
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => {
+                return self.unpack_anew(lease, dir, layers, progress);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut mended: Vec<Damage> = Vec::new();
+        for _ in 0..ROUNDS {
+            let found = sums::describe(dir.as_fd(), &Known::default())?;
+            let damages = differences(&should, &found);
+            if damages.is_empty() {
+                return Ok(mended);
+            }
+            alone_with(&dir)?;
+            let scratch = self.scratch(lease)?;
+            let repair = Repair {
+                store: self,
+                scratch: &scratch,
+                tree: dir.as_fd(),
+                should: &should,
+                layers,
+            };
+            repair.run(&damages, progress)?;
+            mended.extend(damages);
+        }
+        let left = differences(&should, &sums::describe(dir.as_fd(), &Known::default())?);
+        match left.first() {
+            None => Ok(mended),
+            Some(damage) => Err(Error::corrupt(format!("it stays damaged: {damage}"))
+                .remedy("the disk may be failing")),
+        }
+    }
+
+    fn unpack_anew(
+        &self,
+        lease: &Lease,
+        dir: LayerDir,
+        layers: &[Layer],
+        progress: &Progress,
+    ) -> Result<Vec<Damage>> {
+        alone_with(&dir)?;
+        let name = std::ffi::CString::new(dir.chain_id().hex())
+            .map_err(|_| Error::invalid("name with NUL"))?;
+        self.remove_layer(&name)?;
+        drop(dir);
+        self.layer_dirs(lease, layers, Limits::default(), progress)?;
+        Ok(vec![Damage {
+            path: Vec::new(),
+            how: How::Missing,
+        }])
+    }
+}
+
+/// Running containers have the layer locked; a change under a mounted overlay would be undefined.
+fn alone_with(dir: &LayerDir) -> Result<()> {
+    match dir.make_exclusive()? {
+        true => Ok(()),
+        false => {
+            Err(Error::new(Kind::System, "a container uses the layer")
+                .remedy("stop it, and try again"))
+        }
+    }
+}
+
+/// What the extractor announced, with the digests that came of it.
+pub(super) fn known(
+    announced: Vec<(Vec<u8>, Option<usize>)>,
+    sums: &[sums::Sum],
+) -> HashMap<Vec<u8>, sums::Sum> {
+    let mut known = HashMap::with_capacity(announced.len());
+    for (path, number) in announced {
+        match number.and_then(|number| sums.get(number)) {
+            Some(sum) => known.insert(path, *sum),
+            None => known.remove(&path),
+        };
+    }
+    known
+}

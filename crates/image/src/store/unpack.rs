@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Unpacks the layers of an image that are not there yet, side by side, and gives them their names when all are whole and
+//! on disk.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::lock::{How, Lock};
+use super::sums::known;
+use super::{Lease, Scratch, Store};
+use crate::error::{Context, Error, Result};
+use crate::image::Layer;
+use crate::layer::LayerReader;
+use crate::progress::Progress;
+use crate::sums::Known;
+use crate::tar::Limits;
+use crate::unpack::{Extractor, Layout, Pending, Settled, settle};
+
+/// The name of the tree in a scratch directory.
+const TREE: &str = "tree";
+
+/// A layer that is being unpacked.
+struct Work<'a> {
+    layer: &'a Layer,
+    scratch: Scratch,
+    tree: OwnedFd,
+    _lock: Lock,
+    pending: Mutex<Option<(Pending, Known)>>,
+}
+
+impl Store {
+    pub(super) fn unpack_missing(
+        &self,
+        lease: &Lease,
+        layers: &[Layer],
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<()> {
+        let mut work = Vec::new();
+        let mut trees: Vec<Option<OwnedFd>> = Vec::new();
+        for layer in layers {
+            // Bottom first: two images that share layers lock them in the same order.
+            let lock = Lock::wait(self.locks.as_fd(), layer.chain_id.hex(), How::Exclusive)?;
+            if let Some(dir) = self.layer_dir(lease, &layer.chain_id)? {
+                trees.push(Some(dir.as_fd().try_clone_to_owned()?));
+                continue;
+            }
+            let scratch = self.scratch(lease)?;
+            let tree = scratch.subdir(TREE, 0o755)?;
+            trees.push(None);
+            work.push(Work {
+                layer,
+                scratch,
+                tree,
+                _lock: lock,
+                pending: Mutex::new(None),
+            });
+        }
+        self.extract_all(&work, limits, progress)?;
+        let mut waiting = work.iter();
+        let mut settled_work = Vec::new();
+        for position in 0..trees.len() {
+            if trees[position].is_some() {
+                continue;
+            }
+            let Some(work) = waiting.next() else { break };
+            let pending = work.pending.lock().map_err(poisoned)?.take();
+            let pending = pending.ok_or_else(|| Error::corrupt("a layer was not unpacked"))?;
+            let below: Vec<BorrowedFd<'_>> = trees[..position]
+                .iter()
+                .flatten()
+                .map(AsFd::as_fd)
+                .collect();
+            let (pending, mut known) = pending;
+            let settled = settle(work.tree.as_fd(), &below, pending)
+                .with_context(|| format!("unpack layer {}", work.layer.digest))?;
+            if settled == Settled::Moved {
+                // Names that the digests went by may be others' now.
+                known = Known::default();
+            }
+            trees[position] = Some(work.tree.try_clone()?);
+            settled_work.push((work, known));
+        }
+        each(&settled_work, |(work, known)| {
+            self.write_sums(&work.scratch, work.tree.as_fd(), known)
+                .with_context(|| format!("describe layer {}", work.layer.digest))
+        })?;
+        // One for all: the names appear after all content is on disk.
+        self.sync_layers()?;
+        for work in &work {
+            self.place(&work.layer.chain_id, &work.scratch, TREE)?;
+        }
+        self.sync_names()
+    }
+
+    /// The largest layers first, so that no thread is left with one when the others are done.
+    fn extract_all(&self, work: &[Work<'_>], limits: Limits, progress: &Progress) -> Result<()> {
+        let mut order: Vec<&Work<'_>> = work.iter().collect();
+        order.sort_by_key(|work| std::cmp::Reverse(work.layer.size));
+        each(&order, |work| {
+            let extracted = self.extract(work, limits, progress)?;
+            *work.pending.lock().map_err(poisoned)? = Some(extracted);
+            Ok(())
+        })
+    }
+
+    fn extract(
+        &self,
+        work: &Work<'_>,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<(Pending, Known)> {
+        let label = format!("unpack {}", work.layer.digest.short());
+        let task = progress.bytes(label, work.layer.size);
+        let extract = || -> Result<(Pending, Known)> {
+            let mut reader = LayerReader::open(self, work.layer, limits, Some(task.clone()))?;
+            let mut extractor = Extractor::new(work.tree.as_fd(), Layout::Overlay)?;
+            extractor.announce(reader.announce());
+            extractor.apply(&mut reader.tar)?;
+            let mut pending = extractor.finish()?;
+            let sums = reader.finish()?;
+            let known = Known {
+                sums: known(std::mem::take(&mut pending.announced), &sums),
+                attributed: std::mem::take(&mut pending.attributed)
+                    .into_iter()
+                    .collect(),
+            };
+            Ok((pending, known))
+        };
+        let extracted = extract().with_context(|| format!("unpack layer {}", work.layer.digest))?;
+        task.done("");
+        Ok(extracted)
+    }
+}
+
+/// Does `action` to all, on as many threads as there are processors. The first failure stops the others.
+fn each<T: Sync>(items: &[T], action: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let run = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = action(item) {
+                next.store(items.len(), Ordering::Relaxed);
+                if let Ok(mut failure) = failure.lock() {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()) {
+            scope.spawn(run);
+        }
+        run();
+    });
+    match failure.into_inner() {
+        Ok(None) => Ok(()),
+        Ok(Some(error)) => Err(error),
+        Err(poison) => Err(poisoned(poison)),
+    }
+}
+
+fn poisoned<T>(_: T) -> Error {
+    Error::new(
+        crate::Kind::System,
+        "a thread that unpacked a layer panicked",
+    )
+}
