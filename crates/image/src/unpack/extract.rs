@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entries of a layer become files.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -30,9 +30,20 @@ const WAITING: usize = 64 << 20;
 
 /// A directory whose mode and times are set at the end: until then its content is still made.
 struct Finished {
-    path: Vec<u8>,
     inode: u64,
+    /// The layer that said so.
+    layer: usize,
     entry: Entry,
+}
+
+impl Finished {
+    /// Bytes that its attributes take.
+    fn weight(&self) -> usize {
+        let attributes = self.entry.xattrs.iter();
+        attributes
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
+    }
 }
 
 /// Applies layers to a tree: in the flat layout all of an image one after the other, in the overlay layout one.
@@ -46,7 +57,10 @@ pub struct Extractor<'a> {
     announced: Vec<(Vec<u8>, Option<usize>)>,
     announcements: usize,
     attributed: Vec<Vec<u8>>,
-    dirs: Vec<Finished>,
+    /// Directories that were made for what is in them, before an entry said what they are.
+    overtaken: Vec<Vec<u8>>,
+    /// By path without links.
+    dirs: BTreeMap<Vec<u8>, Finished>,
     /// Bytes of the attributes in `dirs`.
     waiting: usize,
     /// What this layer brought; not kept for the bottom layer, below which there is nothing to delete.
@@ -54,7 +68,8 @@ pub struct Extractor<'a> {
     applied: usize,
     root_opaque: bool,
     root_entry: bool,
-    links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Hard links to files of a layer below: name and target. An empty file holds the name's place.
+    links: BTreeMap<Vec<u8>, Vec<u8>>,
     whiteouts: Vec<Vec<u8>>,
     skipped: Skipped,
 }
@@ -82,13 +97,14 @@ impl<'a> Extractor<'a> {
             announced: Vec::new(),
             announcements: 0,
             attributed: Vec::new(),
-            dirs: Vec::new(),
+            overtaken: Vec::new(),
+            dirs: BTreeMap::new(),
             waiting: 0,
             made: None,
             applied: 0,
             root_opaque: false,
             root_entry: false,
-            links: Vec::new(),
+            links: BTreeMap::new(),
             whiteouts: Vec::new(),
             skipped: Skipped::default(),
         })
@@ -113,30 +129,28 @@ impl<'a> Extractor<'a> {
     /// Sets what had to wait, and says what waits for the layers below.
     pub fn finish(mut self) -> Result<Pending> {
         self.parents.forget();
-        // The last word on a directory counts, and below goes before above: a user may not enter some of them after.
-        let mut done = HashSet::new();
-        for dir in std::mem::take(&mut self.dirs).into_iter().rev() {
-            if done.insert(dir.inode) {
-                self.finish_dir(&dir)
-                    .with_context(|| format!("entry {}", dir.entry.shown()))?;
-            }
+        // Below goes before above: a user may not enter some of them after.
+        for (path, dir) in std::mem::take(&mut self.dirs).iter().rev() {
+            self.finish_dir(path, dir)
+                .with_context(|| format!("entry {}", dir.entry.shown()))?;
         }
         Ok(Pending {
             implicit: self.parents.implicit.into_iter().collect(),
-            links: self.links,
+            links: self.links.into_iter().collect(),
             whiteouts: self.whiteouts,
             root_opaque: self.root_opaque,
             root_implicit: !self.root_entry,
             announced: self.announced,
             attributed: self.attributed,
+            overtaken: self.overtaken,
             skipped: self.skipped,
         })
     }
 
     /// SECURITY: the directory is found again from the root, its last component not followed, and must be the inode
     /// that was made: a link that took its place gets nothing (CVE-2026-33056).
-    fn finish_dir(&mut self, dir: &Finished) -> Result<()> {
-        let parts: Vec<&[u8]> = dir.path.split(|&byte| byte == b'/').collect();
+    fn finish_dir(&mut self, path: &[u8], dir: &Finished) -> Result<()> {
+        let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
         let fd = match parts.split_last() {
             Some((leaf, above)) if !leaf.is_empty() => {
                 let Some(parent) = self.parents.find(above)? else {
@@ -198,31 +212,56 @@ impl<'a> Extractor<'a> {
         self.finish_later(Vec::new(), stat.st_ino, entry)
     }
 
-    /// Keeps what a directory shall look like for the end.
+    /// Keeps what a directory shall look like for the end. The last word counts.
     fn finish_later(&mut self, path: Vec<u8>, inode: u64, entry: &Entry) -> Result<()> {
-        let attributes = entry
-            .xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len());
-        self.waiting += attributes.sum::<usize>();
-        if self.waiting > WAITING {
-            return Err(Error::new(
+        let dir = Finished {
+            inode,
+            layer: self.applied,
+            entry: entry.clone(),
+        };
+        self.waiting += dir.weight();
+        if let Some(before) = self.dirs.insert(path, dir) {
+            self.waiting -= before.weight();
+        }
+        match self.waiting > WAITING {
+            true => Err(Error::new(
                 Kind::Limit,
                 format!("directories have more than {WAITING} bytes of attributes"),
-            ));
+            )),
+            false => Ok(()),
         }
-        self.dirs.push(Finished {
-            path,
-            inode,
-            entry: entry.clone(),
-        });
-        Ok(())
+    }
+
+    /// What was said of directories below `path` before this layer does not hold for what is made there now: a number of
+    /// an inode may be given again.
+    fn forget_below(&mut self, path: &[u8]) {
+        let inside = [path, b"/"].concat();
+        let inside = if path.is_empty() { Vec::new() } else { inside };
+        let gone: Vec<Vec<u8>> = self
+            .dirs
+            .range(inside.clone()..)
+            .take_while(|(dir, _)| dir.starts_with(&inside))
+            .filter(|(dir, said)| said.layer < self.applied && !dir.is_empty())
+            .map(|(dir, _)| dir.clone())
+            .collect();
+        for dir in gone {
+            self.forget_dir(&dir);
+        }
+    }
+
+    fn forget_dir(&mut self, path: &[u8]) {
+        if let Some(dir) = self.dirs.remove(path) {
+            self.waiting -= dir.weight();
+        }
     }
 
     fn whiteout(&mut self, above: &[&[u8]], name: &[u8]) -> Result<()> {
         match self.layout {
             Layout::Overlay => {
-                let parent = self.parents.resolve(above)?;
+                let Some(parent) = self.marked(above)? else {
+                    return Ok(());
+                };
+                self.overtake(&parent.path_of(name));
                 whiteout::mark(parent.fd.as_fd(), name)?;
                 self.whiteouts.push(parent.path_of(name));
                 Ok(())
@@ -232,9 +271,42 @@ impl<'a> Extractor<'a> {
                     return Ok(());
                 };
                 whiteout::remove(parent.fd.as_fd(), parent.inode, name, made)?;
+                let path = parent.path_of(name);
+                let before = self.dirs.get(&path);
+                if before.is_some_and(|dir| dir.layer < self.applied) {
+                    self.forget_dir(&path);
+                }
+                self.forget_below(&path);
                 self.parents.forget();
                 Ok(())
             }
+        }
+    }
+
+    /// Overlay layout: what was written below `path` so far may have been meant for where links below lead, which are
+    /// deleted from here on.
+    fn overtake(&mut self, path: &[u8]) {
+        let implicit = self.parents.implicit.range(path.to_vec()..);
+        let inside = |dir: &&Vec<u8>| {
+            path.is_empty()
+                || dir
+                    .strip_prefix(path)
+                    .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+        };
+        let near = implicit.take_while(|dir| dir.starts_with(path));
+        self.overtaken.extend(near.filter(inside).cloned());
+    }
+
+    /// Overlay layout: the directory that a mark goes into. None if this layer has something else there: then nothing of the
+    /// layers below is left to be deleted.
+    fn marked(&mut self, above: &[&[u8]]) -> Result<Option<Rc<Parent>>> {
+        if let Some(parent) = self.parents.find(above)? {
+            return Ok(Some(parent));
+        }
+        match self.parents.resolve(above) {
+            Ok(parent) => Ok(Some(parent)),
+            Err(error) if error.kind() == Kind::Corrupt => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -245,12 +317,19 @@ impl<'a> Extractor<'a> {
                 self.root_opaque = true;
                 Ok(())
             }
-            Layout::Overlay => whiteout::make_opaque(self.parents.resolve(above)?.fd.as_fd()),
+            Layout::Overlay => match self.marked(above)? {
+                Some(parent) => {
+                    self.overtake(parent.path());
+                    whiteout::make_opaque(parent.fd.as_fd())
+                }
+                None => Ok(()),
+            },
             Layout::Flat | Layout::Archive => {
                 let (Some(made), Some(parent)) = (&self.made, self.parents.find(above)?) else {
                     return Ok(());
                 };
                 whiteout::remove_below(parent.fd.as_fd(), made, 0)?;
+                self.forget_below(parent.path());
                 self.parents.forget();
                 Ok(())
             }
@@ -272,7 +351,9 @@ impl<'a> Extractor<'a> {
         }
         let inode = lstat(at, leaf)?.st_ino;
         let path = parent.path_of(leaf);
-        self.parents.implicit.remove(&path);
+        if self.parents.implicit.remove(&path) {
+            self.overtaken.push(path.clone());
+        }
         self.finish_later(path, inode, entry)
     }
 
@@ -364,6 +445,10 @@ impl<'a> Extractor<'a> {
             return Err(Error::corrupt("it is a hard link to the root"));
         };
         let source = self.parents.find(above)?;
+        let waits = source.as_ref().map(|source| source.path_of(name));
+        if let Some(target) = waits.and_then(|path| self.links.get(&path)).cloned() {
+            return self.link_later(parent, leaf, target);
+        }
         let stat = source.as_ref().map(|source| lstat(source.fd.as_fd(), name));
         let (source, stat) = match (source, stat) {
             (Some(source), Some(Ok(stat)))
@@ -374,8 +459,7 @@ impl<'a> Extractor<'a> {
             (_, Some(Err(error))) if error.errno() != Errno::NOENT => return Err(error.into()),
             _ if self.layout == Layout::Overlay => {
                 // The target is in a layer below, or nowhere.
-                self.links.push((path::join(&parts), parent.path_of(leaf)));
-                return Ok(());
+                return self.link_later(parent, leaf, path::join(&parts));
             }
             _ => {
                 return Err(Error::corrupt(format!(
@@ -409,6 +493,16 @@ impl<'a> Extractor<'a> {
         if self.announce.is_some() {
             self.announced.push((parent.path_of(leaf), None));
         }
+        Ok(())
+    }
+
+    fn link_later(&mut self, parent: &Rc<Parent>, leaf: &[u8], target: Vec<u8>) -> Result<()> {
+        let create = || {
+            let (kind, mode) = (FileType::RegularFile, Mode::empty());
+            rustix::fs::mknodat(&parent.fd, OsStr::from_bytes(leaf), kind, mode, 0)
+        };
+        self.create(parent, leaf, "mknod", create)?;
+        self.links.insert(parent.path_of(leaf), target);
         Ok(())
     }
 
@@ -461,8 +555,31 @@ impl<'a> Extractor<'a> {
     }
 
     fn clear(&mut self, parent: &Rc<Parent>, leaf: &[u8]) -> Result<()> {
+        let path = parent.path_of(leaf);
+        self.links.remove(&path);
         if whiteout::clear(parent.fd.as_fd(), leaf)? {
             self.parents.forget();
+            let inside = [&path, &b"/"[..]].concat();
+            let below = |dir: &&Vec<u8>| dir.starts_with(&inside);
+            let said = self.dirs.range(inside.clone()..).map(|(dir, _)| dir);
+            let implicit = self.parents.implicit.range(inside.clone()..);
+            let mut gone: Vec<Vec<u8>> = said.take_while(below).cloned().collect();
+            gone.extend(implicit.take_while(below).cloned());
+            gone.push(path);
+            let links = self.links.range(inside.clone()..).map(|(link, _)| link);
+            let links: Vec<Vec<u8>> = links
+                .take_while(|link| link.starts_with(&inside))
+                .cloned()
+                .collect();
+            for link in links {
+                self.links.remove(&link);
+            }
+            for dir in gone {
+                self.forget_dir(&dir);
+                if self.parents.implicit.remove(&dir) {
+                    self.overtaken.push(dir);
+                }
+            }
         }
         Ok(())
     }

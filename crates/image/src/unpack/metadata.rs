@@ -355,6 +355,21 @@ pub(crate) fn plain_dir(dir: BorrowedFd<'_>) -> Result<()> {
     )
 }
 
+/// Takes away what layers below have said of a directory.
+pub(crate) fn reset_dir(dir: BorrowedFd<'_>) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        rustix::fs::fchown(dir, Some(uid), Some(gid)).call("fchown", || "directory".into())?;
+    }
+    for (name, _) in xattrs(dir)? {
+        if !name.starts_with(b"security.") || name == b"security.capability" {
+            rustix::fs::fremovexattr(dir, OsStr::from_bytes(&name))
+                .call("fremovexattr", || shown(&name))?;
+        }
+    }
+    plain_dir(dir)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,6 +41,11 @@ impl Parent {
         })
     }
 
+    /// Its path below the root, without links.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
     /// The path of an entry in it, without links.
     pub fn path_of(&self, leaf: &[u8]) -> Vec<u8> {
         match self.path.as_slice() {
@@ -150,6 +155,12 @@ impl<'a> Parents<'a> {
             let stat = lstat(above.fd.as_fd(), leaf)?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {}
+                FileType::Symlink if self.layout == Layout::Overlay => {
+                    return Err(Error::unsupported(format!(
+                        "its parent {} is a link of this layer to what the layer does not have",
+                        shown(leaf)
+                    )));
+                }
                 FileType::Symlink => {
                     return Err(Error::corrupt(format!(
                         "its parent {} is a link to nothing",

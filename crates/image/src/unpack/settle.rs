@@ -8,6 +8,7 @@
 //!   overlayfs would list it;
 //! - an opaque root, which overlayfs does not know, becomes a whiteout of each name.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -28,7 +29,7 @@ pub struct Pending {
     pub(super) implicit: Vec<Vec<u8>>,
     /// Marks of deleted entries.
     pub(super) whiteouts: Vec<Vec<u8>>,
-    /// Target and name of hard links.
+    /// Name and target of hard links to files below.
     pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) root_opaque: bool,
     pub(super) root_implicit: bool,
@@ -36,6 +37,8 @@ pub struct Pending {
     /// Files as they came, with their places among those whose content was announced; none for further names of one. What
     /// comes later takes the place of what had the name before.
     pub(crate) announced: Vec<(Vec<u8>, Option<usize>)>,
+    /// Directories that were made for what is in them, before an entry said what they are.
+    pub(super) overtaken: Vec<Vec<u8>>,
     /// Files with attributes.
     pub(crate) attributed: Vec<Vec<u8>>,
 }
@@ -62,7 +65,7 @@ pub fn settle(tree: BorrowedFd<'_>, below: &[BorrowedFd<'_>], pending: Pending) 
             return Ok(Settled::InPlace);
         }
         [] => {
-            let (target, link) = &pending.links[0];
+            let (link, target) = &pending.links[0];
             return Err(missing(target).context(format!("entry {}", shown(link))));
         }
         // Nothing is hidden in the bottom layer.
@@ -81,7 +84,12 @@ pub fn settle(tree: BorrowedFd<'_>, below: &[BorrowedFd<'_>], pending: Pending) 
             merged.as_fd()
         }
     };
-    Settling { tree, below }.run(pending)
+    let settling = Settling {
+        tree,
+        below,
+        root_opaque: pending.root_opaque,
+    };
+    settling.run(pending)
 }
 
 impl Pending {
@@ -89,14 +97,23 @@ impl Pending {
         self.implicit.is_empty()
             && self.whiteouts.is_empty()
             && self.links.is_empty()
+            && self.overtaken.is_empty()
             && !self.root_opaque
     }
 }
+
+/// Where files of the layers below (device and inode there) were brought to in this one.
+type Copied = HashMap<(u64, u64), Vec<u8>>;
+
+/// Where the content of a directory went, and the directories there that an entry has described.
+type Moved = (Vec<u8>, Vec<Vec<u8>>);
 
 struct Settling<'a> {
     tree: BorrowedFd<'a>,
     /// All below, merged.
     below: BorrowedFd<'a>,
+    /// Nothing of what is below is seen any more.
+    root_opaque: bool,
 }
 
 impl Settling<'_> {
@@ -108,33 +125,53 @@ impl Settling<'_> {
         if pending.root_implicit {
             metadata::copy_dir(self.below, self.tree)?;
         }
-        if pending.root_opaque {
-            self.hide_root()?;
-        } else {
+        if !self.root_opaque {
             pending.implicit.sort();
             let mut at = 0;
+            let mut deleted = set_of(&pending.whiteouts);
+            let made = set_of(&pending.implicit);
+            let mut implicit = made.clone();
+            let mut described: HashSet<Vec<u8>> = HashSet::new();
             while at < pending.implicit.len() {
                 let path = pending.implicit[at].clone();
+                if deleted.contains(&path) || described.contains(&path) {
+                    // A new directory in place of what was deleted, or one that an entry asked for by another path.
+                    at += 1;
+                    continue;
+                }
                 let moved = self
-                    .adopt(&path)
+                    .adopt(&path, &made, &implicit)
                     .with_context(|| format!("directory {}", shown(&path)))?;
-                if let Some(target) = moved {
+                if let Some((target, more)) = moved {
                     settled = Settled::Moved;
                     rename_prefix(&mut pending, &path, &target);
+                    described.extend(more);
+                    deleted = set_of(&pending.whiteouts);
+                    implicit = set_of(&pending.implicit);
+                    implicit.retain(|path| !described.contains(path));
                 }
                 at += 1;
             }
+            pending.implicit.retain(|path| !described.contains(path));
+        }
+        for path in &pending.overtaken {
+            self.refuse_link(path)
+                .with_context(|| format!("directory {}", shown(path)))?;
         }
         for path in &pending.whiteouts {
             if self.below(path)?.is_none() {
                 unmark(self.tree, path)?;
             }
         }
-        for (target, link) in &pending.links {
-            self.link(target, link)
+        let mut copied = Copied::new();
+        for (link, target) in &pending.links {
+            self.link(target, link, &mut copied)
                 .with_context(|| format!("entry {}", shown(link)))?;
         }
         self.tidy(&pending)?;
+        if self.root_opaque {
+            self.hide_root()?;
+        }
         Ok(settled)
     }
 
@@ -143,8 +180,9 @@ impl Settling<'_> {
         let mut implicit = pending.implicit.clone();
         // Below comes before above.
         implicit.sort();
+        let deleted = set_of(&pending.whiteouts);
         for path in implicit.iter().rev() {
-            if pending.whiteouts.contains(path) {
+            if deleted.contains(path) {
                 // Deleted, and then only more deleted in it.
                 if remove_if_empty(self.tree, path)? && self.below(path)?.is_some() {
                     let (above, leaf) = split(path);
@@ -166,8 +204,27 @@ impl Settling<'_> {
         Ok(())
     }
 
+    /// What came before the entry was meant for where the link leads, and is not told from what came after any more.
+    fn refuse_link(&self, path: &[u8]) -> Result<()> {
+        let (above, leaf) = split(path);
+        let Some(above) = open_strictly(self.below, above)? else {
+            return Ok(());
+        };
+        let is_link = lstat(above.as_fd(), leaf)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        match is_link {
+            true => Err(Error::unsupported(
+                "it is a link in a layer below, through which this layer writes before it replaces it",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// What the layers below have under that path, if anything that this layer doesn't hide with all above it.
     fn below(&self, path: &[u8]) -> Result<Option<Stat>> {
+        if self.root_opaque {
+            return Ok(None);
+        }
         let (above, leaf) = split(path);
         for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             if let Some(dir) = open_strictly(self.tree, &path[..at])?
@@ -192,49 +249,80 @@ impl Settling<'_> {
     }
 
     /// A directory that no entry asked for: as below. Says where to it moved, if a link is there below.
-    fn adopt(&self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+    /// As below, or moved to where a link below leads; says where to, and which directories there an entry has described.
+    /// `made` are those that the layer's own entries made, `implicit` those and what they became when they moved.
+    fn adopt(
+        &self,
+        path: &[u8],
+        made: &HashSet<Vec<u8>>,
+        implicit: &HashSet<Vec<u8>>,
+    ) -> Result<Option<Moved>> {
         let Some(here) = open_strictly(self.tree, path)? else {
             // It was replaced or moved since.
             return Ok(None);
         };
-        if is_opaque(here.as_fd())? {
-            return Ok(None);
-        }
-        let (above, leaf) = split(path);
-        let Some(above) = open_strictly(self.below, above)? else {
+        let Some(stat) = self.below(path)? else {
+            // What was moved here came through a link, before or after this layer deleted what is below.
+            if !made.contains(path) {
+                self.refuse_link(path)?;
+            }
             return Ok(None);
         };
-        match lstat(above.as_fd(), leaf) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => {
-                    let there = files::open_dir(&above, OsStr::from_bytes(leaf))?;
-                    metadata::copy_dir(there.as_fd(), here.as_fd())?;
-                    Ok(None)
-                }
-                FileType::Symlink => {
-                    let target = self.real_path(path)?;
-                    if open_strictly(self.below, &target)?.is_none() {
-                        return Err(Error::corrupt("a link below, which leads to no directory"));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let there = open_strictly(self.below, path)?.ok_or_else(|| missing(path))?;
+                metadata::copy_dir(there.as_fd(), here.as_fd())?;
+                Ok(None)
+            }
+            FileType::Symlink => {
+                let target = match self.real_path(path)? {
+                    Some(target) if open_strictly(self.below, &target)?.is_some() => target,
+                    _ if only_marks(here.as_fd(), path, implicit)? => {
+                        // Nothing is there to be deleted.
+                        let (above, leaf) = split(path);
+                        let above = open_strictly(self.tree, above)?;
+                        let above = above.ok_or_else(|| missing(path))?;
+                        whiteout::clear(above.as_fd(), leaf)?;
+                        return Ok(None);
                     }
-                    self.move_content(here.as_fd(), path, &target)?;
-                    Ok(Some(target))
+                    _ => return Err(Error::corrupt("a link below, which leads to no directory")),
+                };
+                if self.below(&target)?.is_none() {
+                    // Before or after this was written: the order is not known any more.
+                    return Err(Error::unsupported(
+                        "it is a link in a layer below, to what this layer replaces",
+                    ));
                 }
-                _ => Ok(None),
-            },
-            Err(error) if error.errno() == Errno::NOENT => Ok(None),
-            Err(error) => Err(error.into()),
+                let described = self.move_content(here.as_fd(), path, &target, implicit)?;
+                Ok(Some((target, described)))
+            }
+            _ => Ok(None),
         }
     }
 
-    fn move_content(&self, here: BorrowedFd<'_>, path: &[u8], target: &[u8]) -> Result<()> {
+    /// Says which directories got the looks of one that an entry asked for.
+    fn move_content(
+        &self,
+        here: BorrowedFd<'_>,
+        path: &[u8],
+        target: &[u8],
+        implicit: &HashSet<Vec<u8>>,
+    ) -> Result<Vec<Vec<u8>>> {
         let there = self.make_path(target)?;
-        merge(here, there.as_fd(), 0)?;
+        if is_opaque(here)? {
+            whiteout::make_opaque(there.as_fd())?;
+        }
+        let mut merge = Merge {
+            implicit,
+            described: Vec::new(),
+        };
+        merge.run((here, path), (there.as_fd(), target))?;
         let (above, leaf) = split(path);
         let above = open_strictly(self.tree, above)?
             .ok_or_else(|| Error::corrupt("its parent vanished"))?;
         rustix::fs::unlinkat(&above, OsStr::from_bytes(leaf), AtFlags::REMOVEDIR)
             .call("rmdir", || shown(path))?;
-        Ok(())
+        Ok(merge.described)
     }
 
     /// Makes the directories of `path` in this layer, each looking as below.
@@ -258,8 +346,8 @@ impl Settling<'_> {
         Ok(here)
     }
 
-    /// Where a path leads below, link by link, with the tree as root.
-    fn real_path(&self, path: &[u8]) -> Result<Vec<u8>> {
+    /// Where a path leads below, link by link, with the tree as root. None if that is nowhere.
+    fn real_path(&self, path: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut todo: Vec<Vec<u8>> = reversed(path);
         let mut done: Vec<Vec<u8>> = Vec::new();
         let mut links = 0;
@@ -272,11 +360,12 @@ impl Settling<'_> {
                 }
                 _ => {}
             }
-            let above =
-                open_strictly(self.below, &done.join(&b'/'))?.ok_or_else(|| missing(path))?;
+            let Some(above) = open_strictly(self.below, &done.join(&b'/'))? else {
+                return Ok(None);
+            };
             let stat = match lstat(above.as_fd(), &part) {
                 Ok(stat) => stat,
-                Err(error) if error.errno() == Errno::NOENT => return Err(missing(path)),
+                Err(error) if error.errno() == Errno::NOENT => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
@@ -295,13 +384,13 @@ impl Settling<'_> {
             }
             todo.extend(reversed(&target));
         }
-        Ok(done.join(&b'/'))
+        Ok(Some(done.join(&b'/')))
     }
 
     /// A hard link to a file below: the file comes into this layer, as overlayfs would copy it up.
-    fn link(&self, target: &[u8], link: &[u8]) -> Result<()> {
+    fn link(&self, target: &[u8], link: &[u8], copied: &mut Copied) -> Result<()> {
         let (above, leaf) = split(target);
-        let above = self.real_path(above)?;
+        let above = self.real_path(above)?.ok_or_else(|| missing(target))?;
         let source_dir = open_strictly(self.below, &above)?.ok_or_else(|| missing(target))?;
         let stat = match lstat(source_dir.as_fd(), leaf) {
             Ok(stat) if !whiteout::is_mark(&stat) => stat,
@@ -309,41 +398,64 @@ impl Settling<'_> {
             Err(error) if error.errno() == Errno::NOENT => return Err(missing(target)),
             Err(error) => return Err(error.into()),
         };
-        let copy_dir = self.make_path(&above)?;
-        match lstat(copy_dir.as_fd(), leaf) {
-            Ok(there) if whiteout::is_mark(&there) => return Err(missing(target)),
-            Ok(_) => {}
-            Err(_) => copy_up(source_dir.as_fd(), copy_dir.as_fd(), leaf, &stat)?,
-        }
         let (dir, name) = split(link);
         let dir =
             open_strictly(self.tree, dir)?.ok_or_else(|| Error::corrupt("its parent vanished"))?;
-        let make = || {
-            let (leaf, name) = (OsStr::from_bytes(leaf), OsStr::from_bytes(name));
-            rustix::fs::linkat(&copy_dir, leaf, &dir, name, AtFlags::empty())
-        };
-        let first = make();
-        if first != Err(Errno::EXIST) {
-            first.call("link", || shown(link))?;
-        } else {
-            let (there, copy) = (lstat(dir.as_fd(), name)?, lstat(copy_dir.as_fd(), leaf)?);
-            if (there.st_dev, there.st_ino) != (copy.st_dev, copy.st_ino) {
-                whiteout::clear(dir.as_fd(), name)?;
-                make().call("link", || shown(link))?;
+        // What held its place.
+        whiteout::clear(dir.as_fd(), name)?;
+        let key = (stat.st_dev, stat.st_ino);
+        let copy = match copied.get(&key) {
+            Some(copy) => copy.clone(),
+            None => {
+                let copy_dir = self.make_path(&above)?;
+                let copy = match lstat(copy_dir.as_fd(), leaf) {
+                    Ok(there) if whiteout::is_mark(&there) => return Err(missing(target)),
+                    // This layer has something else of that name.
+                    Ok(_) => {
+                        copy_up(source_dir.as_fd(), leaf, dir.as_fd(), name, &stat)?;
+                        link.to_vec()
+                    }
+                    Err(_) => {
+                        copy_up(source_dir.as_fd(), leaf, copy_dir.as_fd(), leaf, &stat)?;
+                        if above.is_empty() {
+                            leaf.to_vec()
+                        } else {
+                            [&above, &b"/"[..], leaf].concat()
+                        }
+                    }
+                };
+                copied.insert(key, copy.clone());
+                copy
             }
+        };
+        if copy == link {
+            return Ok(());
         }
-        Ok(())
+        let (above, leaf) = split(&copy);
+        let above = open_strictly(self.tree, above)?.ok_or_else(|| missing(&copy))?;
+        let (leaf, name) = (OsStr::from_bytes(leaf), OsStr::from_bytes(name));
+        Ok(
+            rustix::fs::linkat(&above, leaf, &dir, name, AtFlags::empty())
+                .call("link", || shown(link))?,
+        )
     }
 }
 
 /// Copies one file, link or node out of a layer below.
-fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, leaf: &[u8], stat: &Stat) -> Result<()> {
-    let name = OsStr::from_bytes(leaf);
+fn copy_up(
+    from: BorrowedFd<'_>,
+    leaf: &[u8],
+    to: BorrowedFd<'_>,
+    name: &[u8],
+    stat: &Stat,
+) -> Result<()> {
+    let (source_name, new) = (OsStr::from_bytes(leaf), name);
+    let name = OsStr::from_bytes(new);
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
             let source = rustix::fs::openat(
                 from,
-                name,
+                source_name,
                 OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
                 Mode::empty(),
             )
@@ -358,8 +470,8 @@ fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, leaf: &[u8], stat: &Stat) -
             return metadata::copy(copy.as_fd(), stat, &attributes);
         }
         FileType::Symlink => {
-            let target =
-                rustix::fs::readlinkat(from, name, Vec::new()).call("readlink", || shown(leaf))?;
+            let target = rustix::fs::readlinkat(from, source_name, Vec::new())
+                .call("readlink", || shown(leaf))?;
             rustix::fs::symlinkat(target.as_c_str(), to, name).call("symlink", || shown(leaf))?;
         }
         FileType::Directory => {
@@ -372,7 +484,7 @@ fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, leaf: &[u8], stat: &Stat) -
             let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
             rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)
                 .call("mknod", || shown(leaf))?;
-            metadata::set_special_mode(to, leaf, stat.st_mode & 0o7777)?;
+            metadata::set_special_mode(to, new, stat.st_mode & 0o7777)?;
         }
     }
     let (uid, gid) = (
@@ -391,32 +503,87 @@ fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, leaf: &[u8], stat: &Stat) -
     Ok(())
 }
 
-/// Moves all of `from` into `to`.
-fn merge(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> Result<()> {
-    if depth > super::path::DEEPEST {
-        return Err(Error::corrupt("directories are too deep"));
-    }
-    for name in files::names(from)? {
-        let name = name.as_c_str();
-        match rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
-            Ok(()) => continue,
-            Err(Errno::EXIST) => {}
-            Err(errno) => {
-                return Err(corten_sys::Error::new("rename", files::shown(name), errno).into());
+/// Moves all of one directory of a layer into another.
+struct Merge<'a> {
+    /// Directories that no entry asked for.
+    implicit: &'a HashSet<Vec<u8>>,
+    /// Those of them that got the looks of one that was asked for.
+    described: Vec<Vec<u8>>,
+}
+
+impl Merge<'_> {
+    fn run(
+        &mut self,
+        (from, from_path): (BorrowedFd<'_>, &[u8]),
+        (to, to_path): (BorrowedFd<'_>, &[u8]),
+    ) -> Result<()> {
+        for name in files::names(from)? {
+            let name = name.as_c_str();
+            match rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
+                Ok(()) => continue,
+                Err(Errno::EXIST) => {}
+                Err(errno) => {
+                    return Err(corten_sys::Error::new("rename", files::shown(name), errno).into());
+                }
             }
+            let twice = || {
+                Error::corrupt(format!(
+                    "the layer has {} twice, by its name and through a link",
+                    files::shown(name)
+                ))
+            };
+            let (Ok(inner), Ok(target)) = (files::open_dir(from, name), files::open_dir(to, name))
+            else {
+                return Err(twice());
+            };
+            let from_path = [from_path, b"/", name.to_bytes()].concat();
+            let to_path = match to_path {
+                b"" => name.to_bytes().to_vec(),
+                above => [above, b"/", name.to_bytes()].concat(),
+            };
+            if !self.implicit.contains(&from_path) {
+                if !self.implicit.contains(&to_path) {
+                    return Err(twice());
+                }
+                metadata::copy_dir(inner.as_fd(), target.as_fd())?;
+                self.described.push(to_path.clone());
+            }
+            if is_opaque(inner.as_fd())? {
+                whiteout::make_opaque(target.as_fd())?;
+            }
+            self.run((inner.as_fd(), &from_path), (target.as_fd(), &to_path))?;
+            rustix::fs::unlinkat(from, name, AtFlags::REMOVEDIR)
+                .call("rmdir", || files::shown(name))?;
         }
-        let (Ok(inner), Ok(target)) = (files::open_dir(from, name), files::open_dir(to, name))
-        else {
-            return Err(Error::corrupt(format!(
-                "the layer has {} twice, by its name and through a link",
-                files::shown(name)
-            )));
-        };
-        merge(inner.as_fd(), target.as_fd(), depth + 1)?;
-        rustix::fs::unlinkat(from, name, AtFlags::REMOVEDIR)
-            .call("rmdir", || files::shown(name))?;
+        Ok(())
     }
-    Ok(())
+}
+
+/// Whether the directory `path` was made for marks of deleted entries alone.
+fn only_marks(dir: BorrowedFd<'_>, path: &[u8], implicit: &HashSet<Vec<u8>>) -> Result<bool> {
+    if !implicit.contains(path) {
+        return Ok(false);
+    }
+    for name in files::names(dir)? {
+        let stat = lstat(dir, name.to_bytes())?;
+        let inner = [path, b"/", name.to_bytes()].concat();
+        let marks = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => only_marks(
+                files::open_dir(dir, name.as_c_str())?.as_fd(),
+                &inner,
+                implicit,
+            )?,
+            _ => whiteout::is_mark(&stat),
+        };
+        if !marks {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn set_of(paths: &[Vec<u8>]) -> HashSet<Vec<u8>> {
+    paths.iter().cloned().collect()
 }
 
 /// What was below `path` is below `target` now.
@@ -427,11 +594,12 @@ fn rename_prefix(pending: &mut Pending, path: &[u8], target: &[u8]) {
             .filter(|rest| rest.starts_with(b"/"))?;
         Some([target, rest].concat())
     };
-    let links = pending.links.iter_mut().map(|(_, link)| link);
+    let links = pending.links.iter_mut().map(|(link, _)| link);
     for name in pending
         .implicit
         .iter_mut()
         .chain(&mut pending.whiteouts)
+        .chain(&mut pending.overtaken)
         .chain(links)
     {
         if let Some(new) = renamed(name) {

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use corten_sys::{Call, Errno};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags};
 
+use super::metadata;
 use super::parents::{lstat, mkdir, shown};
 use crate::error::{Error, Kind, Result};
 use crate::layer::{OPAQUE, OPAQUE_XATTR, WHITEOUT};
@@ -108,10 +109,24 @@ pub fn remove(parent: BorrowedFd<'_>, inode: u64, name: &[u8], made: &Made) -> R
     }
     let dir = enter(parent, name)?;
     remove_below(dir.as_fd(), made, 0)?;
-    if kept {
-        return Ok(());
+    match kept {
+        true => Ok(()),
+        false => remove_or_reset(parent, name, dir.as_fd()),
     }
-    unlink(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// Removes a directory of the layers below; one that this layer has put something into is a new one, of which nothing was
+/// said.
+fn remove_or_reset(parent: BorrowedFd<'_>, name: &[u8], dir: BorrowedFd<'_>) -> Result<()> {
+    unlink(parent, name, AtFlags::REMOVEDIR)?;
+    if rustix::fs::fstat(dir)
+        .call("fstat", || shown(name))?
+        .st_nlink
+        > 0
+    {
+        metadata::reset_dir(dir)?;
+    }
+    Ok(())
 }
 
 /// Flat layout: removes what the layers below brought into `dir`.
@@ -128,9 +143,10 @@ pub fn remove_below(dir: BorrowedFd<'_>, made: &Made, depth: usize) -> Result<()
         let kept = made.contains(&(inode, Box::from(bytes)));
         let stat = lstat(dir, bytes)?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            remove_below(enter(dir, bytes)?.as_fd(), made, depth + 1)?;
+            let inner = enter(dir, bytes)?;
+            remove_below(inner.as_fd(), made, depth + 1)?;
             if !kept {
-                unlink(dir, bytes, AtFlags::REMOVEDIR)?;
+                remove_or_reset(dir, bytes, inner.as_fd())?;
             }
         } else if !kept {
             unlink(dir, bytes, AtFlags::empty())?;

@@ -251,7 +251,7 @@ fn whiteout(path: &str) -> Option<(&str, &str)> {
     Some((dir, name.strip_prefix(".wh.")?))
 }
 
-fn content<R: Read>(tar: &mut corten_image::tar::Reader<R>) -> String {
+fn content<R: std::io::BufRead>(tar: &mut corten_image::tar::Reader<R>) -> String {
     let mut content = Vec::new();
     loop {
         let part = tar.content().unwrap();
@@ -260,7 +260,7 @@ fn content<R: Read>(tar: &mut corten_image::tar::Reader<R>) -> String {
         }
         let length = part.len();
         content.extend_from_slice(part);
-        tar.consume(length);
+        tar.consume(length).unwrap();
     }
     String::from_utf8_lossy(&content).into_owned()
 }
