@@ -3,6 +3,7 @@
 
 use corten_image::image::Platform;
 use corten_image::progress::Progress;
+use corten_image::registry::{Platforms, Wanted};
 use corten_image::{Reference, Result, Store, registry};
 
 use super::registry::RegistryArgs;
@@ -15,6 +16,9 @@ pub struct Args {
     /// For another machine than this one: OS/ARCHITECTURE[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
+    /// For all machines that the image is for, with all else that its index names
+    #[arg(long, conflicts_with = "platform")]
+    all_platforms: bool,
     /// HOST[:PORT]/NAME[:TAG][@DIGEST]
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -23,9 +27,16 @@ pub struct Args {
 /// Pulls, and prints the name.
 pub fn run(store: &Store, args: &Args) -> Result<()> {
     let reference = Reference::parse(&args.image)?;
-    let platform = args.platform.as_deref().map(Platform::parse).transpose()?;
+    let wanted = Wanted {
+        platforms: match &args.platform {
+            Some(platform) => Platforms::One(Platform::parse(platform)?),
+            None if args.all_platforms => Platforms::All,
+            None => Platforms::Host,
+        },
+        ..Wanted::default()
+    };
     let options = args.registry.options();
     let progress = Progress::stderr();
-    let pulled = registry::pull(store, &reference, platform.as_ref(), &options, &progress)?;
+    let pulled = registry::pull(store, &reference, &wanted, &options, &progress)?;
     super::print(&pulled.name)
 }

@@ -23,6 +23,7 @@ use ureq::http::{Method, Request as HttpRequest, StatusCode, header};
 use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
 use super::message::{Answer, Failure, Request, refusal, shown};
+use super::observer::Observer;
 use super::transport::{agent, run, speaks_tls, tls_error};
 use super::url::{Scheme, Url, encode};
 use super::{Options, PlainHttp};
@@ -74,7 +75,7 @@ impl Default for Patience {
 }
 
 /// One repository of one registry.
-pub struct Client {
+pub struct Client<'a> {
     agent: Agent,
     base: Url,
     repository: String,
@@ -87,12 +88,18 @@ pub struct Client {
     /// Whether any server answered.
     reached: AtomicBool,
     stopped: AtomicBool,
+    observer: &'a dyn Observer,
 }
 
-impl Client {
+impl<'a> Client<'a> {
     /// For the repository that `reference` names. Sends nothing that is ours: a server on this machine is greeted, to
     /// know whether it speaks TLS.
-    pub fn new(reference: &Reference, action: Action, options: &Options) -> Result<Self> {
+    pub fn new(
+        reference: &Reference,
+        action: Action,
+        options: &Options,
+        observer: &'a dyn Observer,
+    ) -> Result<Self> {
         let host = reference.host().ok_or_else(|| {
             Error::invalid(format!("image name {reference} has no registry"))
                 .remedy(format!("write HOST/{reference}"))
@@ -109,6 +116,7 @@ impl Client {
         Ok(Self {
             scope: Some(format!("repository:{repository}:{actions}")),
             repository,
+            observer,
             ..Self::open(host, Access::Files(reference.clone()), options)?
         })
     }
@@ -137,6 +145,7 @@ impl Client {
             session: Mutex::new(None),
             reached: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            observer: &(),
         })
     }
 
@@ -157,11 +166,11 @@ impl Client {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Fails once [`Client::stop`] was called.
+    /// Fails once [`Client::stop`] was called, or the observer wants no more.
     pub fn check_stopped(&self) -> Result<()> {
         match self.stopped.load(Ordering::Relaxed) {
             true => Err(Error::new(Kind::Remote, "stopped: something else failed")),
-            false => Ok(()),
+            false => self.observer.check(),
         }
     }
 

@@ -32,7 +32,7 @@ type Attempt<T> = std::result::Result<T, Failure>;
 
 /// Gets the manifest or index that has `digest`, or else `tag`, and stores it.
 pub fn manifest(
-    client: &Client,
+    client: &Client<'_>,
     store: &Store,
     lease: &Lease,
     tag: &str,
@@ -90,7 +90,7 @@ fn media_type(answer: &Answer, bytes: &[u8]) -> Result<MediaType> {
 
 /// Gets a blob into the store. A connection that breaks is taken up where it broke.
 pub fn blob(
-    client: &Client,
+    client: &Client<'_>,
     store: &Store,
     lease: &Lease,
     digest: &Digest,
@@ -123,7 +123,7 @@ pub fn blob(
 
 /// A blob on its way.
 struct Blob<'a> {
-    client: &'a Client,
+    client: &'a Client<'a>,
     store: &'a Store,
     lease: &'a Lease,
     url: Url,

@@ -16,6 +16,7 @@ mod download;
 mod helper;
 mod login;
 mod message;
+mod observer;
 mod pull;
 mod push;
 mod transport;
@@ -26,7 +27,8 @@ mod workers;
 pub use client::Patience;
 pub use credentials::AuthFiles;
 pub use login::{login, logout};
-pub use pull::{Pulled, pull};
+pub use observer::Observer;
+pub use pull::{Platforms, Pulled, Wanted, pull};
 pub use push::push;
 
 /// Whether registries on other machines may be spoken to in clear; those on this one always may.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image from a registry into the store: manifest, config, then layers, each checked before the next is asked for.
+//! With all platforms the same for each manifest of the index.
 
-use oci_spec::image::Descriptor;
+use std::collections::BTreeSet;
+
+use oci_spec::image::{Descriptor, ImageManifest};
 
 use super::client::{Action, Client};
+use super::observer::Observer;
 use super::{Options, download, workers};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -21,34 +25,73 @@ pub struct Pulled {
     pub descriptor: Descriptor,
 }
 
-/// Gets the image that `reference` names from the registry that it names, and gives it that name. Of an index, the
-/// manifest for `platform` is got (this machine's if there is none given, and then the index itself gets the name);
-/// what the store has is not got again.
+/// Which of an index's manifests are got.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Platforms {
+    /// The one for this machine; the index itself gets the name.
+    #[default]
+    Host,
+    /// This one, which gets the name in the index's place.
+    One(Platform),
+    /// All of them, be they images or not; the index gets the name.
+    All,
+}
+
+/// What is wanted of an image.
+#[derive(Clone)]
+pub struct Wanted<'a> {
+    /// Of an index.
+    pub platforms: Platforms,
+    /// Who is told.
+    pub observer: &'a dyn Observer,
+}
+
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self {
+            platforms: Platforms::Host,
+            observer: &(),
+        }
+    }
+}
+
+/// Gets the image that `reference` names from the registry that it names, and gives it that name. What the store has
+/// is not got again.
 pub fn pull(
     store: &Store,
     reference: &Reference,
-    platform: Option<&Platform>,
+    wanted: &Wanted<'_>,
     options: &Options,
     progress: &Progress,
 ) -> Result<Pulled> {
     let take = || -> Result<Pulled> {
         let lease = store.lease()?;
-        let client = Client::new(reference, Action::Pull, options)?;
+        let client = Client::new(reference, Action::Pull, options, wanted.observer)?;
         let pull = Pull {
             store,
             lease: &lease,
             client: &client,
+            observer: wanted.observer,
             progress,
         };
         let tag = reference.tag().unwrap_or("latest");
         let top = pull.document(tag, reference.digest())?;
-        let host = Platform::host();
-        let manifest = pull.manifest(&top, platform.unwrap_or(&host))?;
-        pull.content(&manifest, platform)?;
-        let (name, descriptor) = match platform {
-            None => (reference.clone(), top),
-            // The index would lead to this machine's manifest. A digest in the name is the index's: it can't stay.
-            Some(_) => (without_digest(reference, &manifest)?, manifest),
+        let (name, descriptor) = match &wanted.platforms {
+            Platforms::Host => {
+                let manifest = pull.manifest(&top, &Platform::host())?;
+                pull.image(&manifest, None)?;
+                (reference.clone(), top)
+            }
+            Platforms::One(platform) => {
+                let manifest = pull.manifest(&top, platform)?;
+                pull.image(&manifest, Some(platform))?;
+                // The index would lead to this machine's manifest. A digest in the name is the index's: it can't stay.
+                (without_digest(reference, &manifest)?, manifest)
+            }
+            Platforms::All => {
+                pull.all(&top, 0)?;
+                (reference.clone(), top)
+            }
         };
         store.set_name(&lease, &name, &descriptor)?;
         Ok(Pulled {
@@ -71,40 +114,41 @@ fn without_digest(reference: &Reference, manifest: &Descriptor) -> Result<Refere
 struct Pull<'a> {
     store: &'a Store,
     lease: &'a Lease,
-    client: &'a Client,
+    client: &'a Client<'a>,
+    observer: &'a dyn Observer,
     progress: &'a Progress,
 }
+
+/// As deep as the store's reader goes.
+const DEPTH: u32 = 4;
 
 impl Pull<'_> {
     fn document(&self, tag: &str, digest: Option<&Digest>) -> Result<Descriptor> {
         download::manifest(self.client, self.store, self.lease, tag, digest)
     }
 
+    /// Has the manifest or index that `descriptor` names in the store.
+    fn described(&self, descriptor: &Descriptor) -> Result<Digest> {
+        let digest = Digest::try_from(descriptor.digest())?;
+        check_size("document", descriptor)?;
+        if !self.store.has_blob(&digest, descriptor.size())? {
+            let found = self.document("", Some(&digest))?;
+            if found.size() != descriptor.size() {
+                return Err(Error::corrupt(format!(
+                    "manifest {digest} has {} bytes, its descriptor says {}",
+                    found.size(),
+                    descriptor.size()
+                )));
+            }
+        }
+        Ok(digest)
+    }
+
     /// The manifest for `platform` that `top` leads to, in the store.
     fn manifest(&self, top: &Descriptor, platform: &Platform) -> Result<Descriptor> {
         let mut descriptor = top.clone();
-        // As deep as the store's reader goes.
-        for _ in 0..4 {
-            let digest = Digest::try_from(descriptor.digest())?;
-            if descriptor.size() > DOCUMENT_CAP {
-                return Err(Error::new(
-                    Kind::Limit,
-                    format!(
-                        "document {digest} says it has {} bytes, more than {DOCUMENT_CAP}",
-                        descriptor.size()
-                    ),
-                ));
-            }
-            if !self.store.has_blob(&digest, descriptor.size())? {
-                let found = self.document("", Some(&digest))?;
-                if found.size() != descriptor.size() {
-                    return Err(Error::corrupt(format!(
-                        "manifest {digest} has {} bytes, its descriptor says {}",
-                        found.size(),
-                        descriptor.size()
-                    )));
-                }
-            }
+        for _ in 0..DEPTH {
+            let digest = self.described(&descriptor)?;
             if Document::of(descriptor.media_type())? == Document::Manifest {
                 return Ok(descriptor);
             }
@@ -122,37 +166,78 @@ impl Pull<'_> {
         Err(Error::corrupt("indexes are nested too deeply"))
     }
 
+    /// Everything that `top` leads to.
+    fn all(&self, top: &Descriptor, depth: u32) -> Result<()> {
+        let digest = self.described(top)?;
+        if Document::of(top.media_type())? == Document::Manifest {
+            return self.any(top);
+        }
+        if depth >= DEPTH {
+            return Err(Error::corrupt("indexes are nested too deeply"));
+        }
+        let bytes = self.store.read_document(&digest, top.size())?;
+        let index = image::parse_index(&bytes, top.media_type())
+            .with_context(|| format!("read index {digest}"))?;
+        for inner in index.manifests() {
+            self.all(inner, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// An image with its layers, or an artifact (a signature, an attestation) with whatever it has.
+    fn any(&self, manifest: &Descriptor) -> Result<()> {
+        let parsed = self.config(manifest)?;
+        let layers = match Image::read(self.store, manifest) {
+            Ok(image) => {
+                self.observer.image(&image)?;
+                distinct(image.layers.iter().map(|layer| (&layer.digest, layer.size)))
+            }
+            // What is damaged, or can't be read right now, is no artifact.
+            Err(error) if !matches!(error.kind(), Kind::Invalid | Kind::Unsupported) => {
+                return Err(error);
+            }
+            Err(_) => {
+                let digests: Result<Vec<Digest>> = parsed
+                    .layers()
+                    .iter()
+                    .map(|layer| Digest::try_from(layer.digest()))
+                    .collect();
+                let digests = digests?;
+                let sizes = parsed.layers().iter().map(Descriptor::size);
+                distinct(digests.iter().zip(sizes))
+            }
+        };
+        self.layers(&layers)
+    }
+
     /// The config, and when that agrees with the manifest, the layers.
-    fn content(&self, manifest: &Descriptor, platform: Option<&Platform>) -> Result<()> {
+    fn image(&self, manifest: &Descriptor, platform: Option<&Platform>) -> Result<()> {
+        self.config(manifest)?;
+        let image = Image::read(self.store, manifest)?;
+        if let Some(platform) = platform {
+            platform.check(&image)?;
+        }
+        self.observer.image(&image)?;
+        let layers = image.layers.iter().map(|layer| (&layer.digest, layer.size));
+        self.layers(&distinct(layers))
+    }
+
+    /// Has the manifest's config in the store.
+    fn config(&self, manifest: &Descriptor) -> Result<ImageManifest> {
         let digest = Digest::try_from(manifest.digest())?;
         let bytes = self.store.read_document(&digest, manifest.size())?;
         let parsed = image::parse_manifest(&bytes, manifest.media_type())
             .with_context(|| format!("read manifest {digest}"))?;
         let config = parsed.config();
-        if config.size() > DOCUMENT_CAP {
-            return Err(Error::new(
-                Kind::Limit,
-                format!(
-                    "config {} says it has {} bytes, more than {DOCUMENT_CAP}",
-                    config.digest(),
-                    config.size()
-                ),
-            ));
-        }
+        check_size("config", config)?;
         self.blob(&Digest::try_from(config.digest())?, config.size())?;
-        let image = Image::read(self.store, manifest)?;
-        if let Some(platform) = platform {
-            platform.check(&image)?;
-        }
-        let mut layers: Vec<(Digest, u64)> = image
-            .layers
-            .iter()
-            .map(|layer| (layer.digest.clone(), layer.size))
-            .collect();
-        layers.sort();
-        layers.dedup();
-        workers::each(self.client, &layers, |(digest, size)| {
-            self.blob(digest, *size)
+        Ok(parsed)
+    }
+
+    fn layers(&self, layers: &[(Digest, u64)]) -> Result<()> {
+        workers::each(self.client, layers, |(digest, size)| {
+            self.blob(digest, *size)?;
+            self.observer.layer(digest, *size)
         })
     }
 
@@ -167,4 +252,27 @@ impl Pull<'_> {
         task.done("");
         Ok(())
     }
+}
+
+fn check_size(what: &str, descriptor: &Descriptor) -> Result<()> {
+    match descriptor.size() > DOCUMENT_CAP {
+        true => Err(Error::new(
+            Kind::Limit,
+            format!(
+                "{what} {} says it has {} bytes, more than {DOCUMENT_CAP}",
+                descriptor.digest(),
+                descriptor.size()
+            ),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Each blob once, in the order in which they are first named: the lowest layer is asked for first.
+fn distinct<'a>(blobs: impl Iterator<Item = (&'a Digest, u64)>) -> Vec<(Digest, u64)> {
+    let mut seen = BTreeSet::new();
+    blobs
+        .map(|(digest, size)| (digest.clone(), size))
+        .filter(|blob| seen.insert(blob.clone()))
+        .collect()
 }

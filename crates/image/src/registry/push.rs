@@ -32,7 +32,7 @@ pub fn push(
         }
         // No clean-up takes what is being sent.
         let _lease = store.lease()?;
-        let client = Client::new(destination, Action::Push, options)?;
+        let client = Client::new(destination, Action::Push, options, &())?;
         let entry = store.find(reference)?;
         let image = Image::read(store, &entry.descriptor)
             .with_context(|| format!("read image {reference}"))?;

@@ -23,7 +23,7 @@ const CHUNK_CAP: u64 = 128 << 20;
 type Attempt<T> = std::result::Result<T, Failure>;
 
 /// Whether the registry has the blob.
-pub fn has(client: &Client, digest: &Digest) -> Result<bool> {
+pub fn has(client: &Client<'_>, digest: &Digest) -> Result<bool> {
     let request = Request::new(Method::HEAD, client.url(&format!("blobs/{digest}"))?);
     let answer =
         client.patiently(|| client.send(&request, &[StatusCode::OK, StatusCode::NOT_FOUND]))?;
@@ -31,7 +31,13 @@ pub fn has(client: &Client, digest: &Digest) -> Result<bool> {
 }
 
 /// Sends a blob.
-pub fn blob(client: &Client, store: &Store, digest: &Digest, size: u64, task: &Task) -> Result<()> {
+pub fn blob(
+    client: &Client<'_>,
+    store: &Store,
+    digest: &Digest,
+    size: u64,
+    task: &Task,
+) -> Result<()> {
     let start = Request::new(Method::POST, client.url("blobs/uploads/")?);
     let answer = client.patiently(|| client.send(&start, &[StatusCode::ACCEPTED]))?;
     let mut upload = Upload {
@@ -61,7 +67,7 @@ pub fn blob(client: &Client, store: &Store, digest: &Digest, size: u64, task: &T
 
 /// Sends a manifest or index under a tag or its own digest.
 pub fn manifest(
-    client: &Client,
+    client: &Client<'_>,
     name: &str,
     media_type: &str,
     digest: &Digest,
@@ -106,7 +112,7 @@ fn chunk_size(answer: &Answer) -> Result<u64> {
 
 /// An upload that has begun; each answer says where it goes on.
 struct Upload<'a> {
-    client: &'a Client,
+    client: &'a Client<'a>,
     place: Url,
 }
 

@@ -12,7 +12,7 @@ pub const COUNT: usize = 6;
 
 /// Does `work` on all `items`. The first failure stops the others, and is the one that is reported.
 pub fn each<T: Sync>(
-    client: &Client,
+    client: &Client<'_>,
     items: &[T],
     work: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use corten_image::image::Platform;
 use corten_image::progress::Progress;
-use corten_image::registry::{self, AuthFiles, Options, Patience};
+use corten_image::registry::{self, AuthFiles, Options, Patience, Platforms, Wanted};
 use corten_image::{Digest, Reference, Result, Store};
 use serde_json::json;
 
 use super::server::{Answer, Request, Server, answer};
 use super::support::Dir;
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// An image of one layer, as a registry has it.
 pub struct Served {
@@ -33,7 +33,7 @@ impl Served {
         Self::of(layer, "application/vnd.oci.image.layer.v1.tar")
     }
 
-    fn of(layer: Vec<u8>, media_type: &str) -> Self {
+    pub fn of(layer: Vec<u8>, media_type: &str) -> Self {
         let (os, arch) = corten_image::image::host_platform();
         let config = json!({
             "os": os.to_string(), "architecture": arch.to_string(),
@@ -90,7 +90,13 @@ pub fn options() -> Options {
 pub fn pull(server: &Server, dir: &Dir, rest: &str, options: &Options) -> Result<String> {
     let store = Store::open(&dir.join("store"))?;
     let reference = Reference::parse(&format!("{}/team/x{rest}", server.address))?;
-    let pulled = registry::pull(&store, &reference, None, options, &Progress::Silent)?;
+    let pulled = registry::pull(
+        &store,
+        &reference,
+        &Wanted::default(),
+        options,
+        &Progress::Silent,
+    )?;
     // What was named is whole.
     let image = store.image(&Reference::parse(&pulled.name)?)?;
     for layer in &image.layers {
@@ -399,7 +405,10 @@ fn an_index_has_this_platform_or_is_refused() {
     let error = registry::pull(
         &store,
         &reference,
-        Some(&plan9),
+        &Wanted {
+            platforms: Platforms::One(plan9),
+            ..Wanted::default()
+        },
         &options(),
         &Progress::Silent,
     )

@@ -11,6 +11,7 @@
 
 mod credentials;
 mod hostile;
+mod observer;
 mod peers;
 mod push;
 mod server;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corten_image::layer::Compression;
 use corten_image::progress::Progress;
-use corten_image::registry;
+use corten_image::registry::{self, Wanted};
 use corten_image::{Reference, Store};
 
 use super::hostile::options;
@@ -111,7 +111,14 @@ fn push(store: &Store, from: &str, to: &str) {
 }
 
 fn pull(store: &Store, from: &str) {
-    registry::pull(store, &name(from), None, &options(), &Progress::Silent).unwrap();
+    registry::pull(
+        store,
+        &name(from),
+        &Wanted::default(),
+        &options(),
+        &Progress::Silent,
+    )
+    .unwrap();
 }
 
 /// The manifest's digest, after every byte below it was read.

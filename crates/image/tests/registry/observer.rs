@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who is told of what comes in, and all platforms of an index at once.
+
+use std::sync::{Arc, Mutex};
+
+use corten_image::image::Image;
+use corten_image::progress::Progress;
+use corten_image::registry::{self, Observer, Platforms, Wanted};
+use corten_image::{Digest, Error, Reference, Result, Store};
+use serde_json::json;
+
+use super::hostile::{INDEX, MANIFEST, Served, options};
+use super::server::{Request, Server, answer};
+use super::support::Dir;
+
+/// Writes down what it is told, and looks whether that is so.
+struct Notes<'a> {
+    store: &'a Store,
+    told: Mutex<Vec<String>>,
+    /// Wants no more after so many.
+    most: usize,
+}
+
+impl<'a> Notes<'a> {
+    fn new(store: &'a Store, most: usize) -> Self {
+        Self {
+            store,
+            told: Mutex::new(Vec::new()),
+            most,
+        }
+    }
+
+    fn note(&self, text: String) -> Result<()> {
+        let mut told = self.told.lock().unwrap();
+        told.push(text);
+        match told.len() > self.most {
+            true => Err(Error::invalid("enough of it")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Observer for Notes<'_> {
+    fn image(&self, image: &Image) -> Result<()> {
+        // What an unpacker needs to begin is there.
+        Image::read(self.store, &image.descriptor).unwrap();
+        self.note(format!("image of {}", image.layers.len()))
+    }
+
+    fn layer(&self, digest: &Digest, size: u64) -> Result<()> {
+        self.store.open_blob(digest, size)?.finish().unwrap();
+        self.note(format!("layer of {size}"))
+    }
+}
+
+fn pull(server: &Server, store: &Store, wanted: &Wanted<'_>) -> Result<()> {
+    let reference = Reference::parse(&format!("{}/team/x:1", server.address))?;
+    registry::pull(store, &reference, wanted, &options(), &Progress::Silent).map(drop)
+}
+
+#[test]
+fn an_observer_is_told_of_the_image_and_then_of_each_layer() {
+    let image = Served::new();
+    let server = Server::new(move |request| image.honest(request));
+    let dir = Dir::new("registry-observer");
+    let store = Store::open(&dir.join("store")).unwrap();
+    // The second time all is there, and is told all the same.
+    for _ in 0..2 {
+        let notes = Notes::new(&store, 2);
+        let wanted = Wanted {
+            observer: &notes,
+            ..Wanted::default()
+        };
+        pull(&server, &store, &wanted).unwrap();
+        let told = notes.told.into_inner().unwrap();
+        assert_eq!(told, ["image of 1", "layer of 3000000"]);
+    }
+}
+
+#[test]
+fn an_observer_that_wants_no_more_ends_the_pull() {
+    let image = Arc::new(Served::new());
+    let served = image.clone();
+    let server = Server::new(move |request| served.honest(request));
+    for most in [0, 1] {
+        let dir = Dir::new("registry-enough");
+        let store = Store::open(&dir.join("store")).unwrap();
+        let notes = Notes::new(&store, most);
+        let wanted = Wanted {
+            observer: &notes,
+            ..Wanted::default()
+        };
+        let error = pull(&server, &store, &wanted).unwrap_err().to_string();
+        assert!(error.ends_with("enough of it"), "{error}");
+        assert!(store.entries().unwrap().is_empty());
+    }
+    struct Interrupted;
+    impl Observer for Interrupted {
+        fn check(&self) -> Result<()> {
+            Err(Error::invalid("interrupted"))
+        }
+    }
+    let dir = Dir::new("registry-interrupted");
+    let store = Store::open(&dir.join("store")).unwrap();
+    let wanted = Wanted {
+        observer: &Interrupted,
+        ..Wanted::default()
+    };
+    let before = server.seen().len();
+    pull(&server, &store, &wanted).unwrap_err();
+    assert_eq!(server.seen().len(), before, "nothing was asked for");
+}
+
+/// An index of images for this machine and another one, and of an attestation.
+struct Several {
+    images: [Served; 2],
+    index: Vec<u8>,
+}
+
+impl Several {
+    fn new() -> Self {
+        let (os, arch) = corten_image::image::host_platform();
+        let images = [
+            Served::new(),
+            Served::of(b"statement".to_vec(), "application/vnd.in-toto+json"),
+        ];
+        let line = |image: &Served, os: &str, arch: &str| {
+            json!({"mediaType": MANIFEST, "digest": Digest::of(&image.manifest),
+                "size": image.manifest.len(), "platform": {"os": os, "architecture": arch}})
+        };
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+            line(&images[0], &os.to_string(), &arch.to_string()),
+            line(&images[1], "unknown", "unknown"),
+        ]});
+        let index = index.to_string().into_bytes();
+        Self { images, index }
+    }
+
+    fn honest(&self, request: &Request) -> super::server::Answer {
+        if request.path().ends_with("/manifests/1") {
+            return answer(200, self.index.clone()).header("Content-Type", INDEX);
+        }
+        let [first, second] = &self.images;
+        if request.path().ends_with(Digest::of(&second.manifest).hex()) {
+            return second.honest(request);
+        }
+        let found = first.honest(request);
+        match found.status {
+            200 => found,
+            _ => second.honest(request),
+        }
+    }
+}
+
+#[test]
+fn all_platforms_are_all_that_an_index_names() {
+    let several = Several::new();
+    let sizes: Vec<usize> = several
+        .images
+        .iter()
+        .map(|image| image.layer.len())
+        .collect();
+    let server = Server::new(move |request| several.honest(request));
+    let dir = Dir::new("registry-platforms");
+    let store = Store::open(&dir.join("store")).unwrap();
+    let notes = Notes::new(&store, 10);
+    let wanted = Wanted {
+        platforms: Platforms::All,
+        observer: &notes,
+    };
+    pull(&server, &store, &wanted).unwrap();
+    let told = notes.told.into_inner().unwrap();
+    let expected = [
+        "image of 1".to_owned(),
+        format!("layer of {}", sizes[0]),
+        format!("layer of {}", sizes[1]),
+    ];
+    assert_eq!(told, expected);
+    // Nothing of it is garbage.
+    let collected = store
+        .collect(corten_image::store::gc::BuildCache::Keep)
+        .unwrap();
+    assert!(
+        format!("{collected:?}").contains("blobs: 0"),
+        "{collected:?}"
+    );
+}
