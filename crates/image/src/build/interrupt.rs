@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use corten_sys::signal::SignalFd;
 
 use crate::error::{Error, Kind, Result};
+use crate::registry::Observer;
 
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM.
 const ENDING: [(i32, &str); 4] = [
@@ -63,6 +64,13 @@ impl Interrupt {
     /// What a shell would report: 128 and the signal's number.
     pub fn status(&self) -> Option<u8> {
         u8::try_from(128 + self.seen()?).ok()
+    }
+}
+
+/// A pull for a build ends with it.
+impl Observer for Interrupt {
+    fn check(&self) -> Result<()> {
+        Self::check(self)
     }
 }
 

@@ -7,8 +7,8 @@
 use oci_spec::image::{Descriptor, MediaType};
 use serde::{Deserialize, Serialize};
 
-use super::Cache;
 use super::tree::Tree;
+use super::{Cache, Interrupt};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::image::{Image, LAYER_CAP, Layer, chain_id};
@@ -16,6 +16,7 @@ use crate::layer::{Compression, Diff, LayerWriter};
 use crate::overlay::{UPPER, Workspace};
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::registry::Supply;
 use crate::store::{Lease, Store};
 use crate::tar::Limits;
 
@@ -88,8 +89,14 @@ impl<'a> Layers<'a> {
         self.cached
     }
 
-    /// Reads a stored image for this machine.
-    pub fn image(&self, reference: &Reference) -> Result<Image> {
+    /// Reads an image for this machine: a stored one, or what `supply` has.
+    pub fn image(
+        &self,
+        reference: &Reference,
+        supply: &Supply,
+        interrupt: &Interrupt,
+    ) -> Result<Image> {
+        supply.provide(self.store, reference, interrupt, self.progress)?;
         let image = self.store.image(reference)?;
         image.check_platform()?;
         Ok(image)

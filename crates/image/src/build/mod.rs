@@ -40,6 +40,7 @@ use crate::dockerfile::{self, Dockerfile, Instruction, SyntaxError, word};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::registry::Supply;
 use crate::store::Store;
 pub use interrupt::Interrupt;
 use layers::Layers;
@@ -68,6 +69,8 @@ pub struct Options {
     pub runtime: Option<OsString>,
     /// The value of SOURCE_DATE_EPOCH.
     pub source_date_epoch: Option<OsString>,
+    /// Where images come from that the store lacks.
+    pub supply: Supply,
 }
 
 /// Whether layers of earlier builds are used.
@@ -117,6 +120,7 @@ struct Builder<'a> {
     finished: Vec<Option<Finished>>,
     runtime: Option<OsString>,
     interrupt: &'a Interrupt,
+    supply: &'a Supply,
     progress: &'a Progress,
     epoch: Option<i64>,
     /// RFC 3339.
@@ -151,7 +155,7 @@ pub fn build(
 impl<'a> Builder<'a> {
     fn new(
         store: &'a Store,
-        options: &Options,
+        options: &'a Options,
         interrupt: &'a Interrupt,
         progress: &'a Progress,
     ) -> Result<Self> {
@@ -180,6 +184,7 @@ impl<'a> Builder<'a> {
             finished,
             runtime: options.runtime.clone(),
             interrupt,
+            supply: &options.supply,
             progress,
             epoch,
             created: time::rfc3339(epoch.unwrap_or_else(time::now)),

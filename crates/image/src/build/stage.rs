@@ -149,7 +149,8 @@ impl Builder<'_> {
     }
 
     fn stored(&self, name: &str) -> Result<Finished> {
-        let image = self.layers.image(&Reference::parse(name)?)?;
+        let reference = Reference::parse(name)?;
+        let image = self.layers.image(&reference, self.supply, self.interrupt)?;
         let config = Config::parse(&image.config_bytes)?;
         Ok(Finished {
             scope: Scope::new(&config.config.env),

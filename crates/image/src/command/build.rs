@@ -10,10 +10,13 @@ use corten_image::progress::Progress;
 use corten_image::{Error, Reference, Result, Store};
 
 use super::Failure;
+use super::registry::SupplyArgs;
 
 /// Build an image from a Dockerfile
 #[derive(clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    supply: SupplyArgs,
     /// The image's name: NAME[:TAG]
     #[arg(short = 't', long = "tag", value_name = "NAME")]
     tag: String,
@@ -80,6 +83,7 @@ impl Args {
                 .clone()
                 .or_else(|| std::env::var_os("CORTEN_RUNTIME")),
             source_date_epoch: std::env::var_os("SOURCE_DATE_EPOCH"),
+            supply: self.supply.supply(),
         })
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the verbs for registries let the caller say of the registry.
 
-use corten_image::registry::{AuthFiles, Options, Patience, PlainHttp};
+use clap::ValueEnum;
+use corten_image::registry::{AuthFiles, Options, Patience, PlainHttp, Policy, Supply};
 
 /// How the registry is spoken to.
 #[derive(clap::Args, Default)]
@@ -22,5 +23,37 @@ impl RegistryArgs {
             auth_files: AuthFiles::of_environment(),
             patience: Patience::default(),
         }
+    }
+}
+
+/// Where images come from that a verb needs.
+#[derive(clap::Args)]
+pub struct SupplyArgs {
+    #[command(flatten)]
+    registry: RegistryArgs,
+    /// When images are pulled from the registries that their names begin with
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pull: Pull,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Pull {
+    /// When the store lacks them
+    Missing,
+    /// Each time
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl SupplyArgs {
+    /// With the user's own credentials.
+    pub fn supply(&self) -> Supply {
+        let policy = match self.pull {
+            Pull::Missing => Policy::Missing,
+            Pull::Always => Policy::Always,
+            Pull::Never => Policy::Never,
+        };
+        Supply::new(policy, self.registry.options())
     }
 }

@@ -9,6 +9,7 @@ use corten_image::{Reference, Store};
 
 use super::Failure;
 use super::process::ProcessArgs;
+use super::registry::SupplyArgs;
 
 /// What engines end with when there was no container; others are the container's own.
 const NO_CONTAINER: u8 = 125;
@@ -18,6 +19,8 @@ const NO_CONTAINER: u8 = 125;
 pub struct Args {
     #[command(flatten)]
     process: ProcessArgs,
+    #[command(flatten)]
+    supply: SupplyArgs,
     /// Pass standard input on
     #[arg(short, long)]
     interactive: bool,
@@ -54,12 +57,12 @@ pub fn run(store: &Store, args: &Args) -> Result<u8, Failure> {
                 false => Stdin::Null,
             },
         };
-        run_container(
-            store,
-            &Reference::parse(&args.image)?,
-            &options,
-            &Progress::stderr(),
-        )
+        let reference = Reference::parse(&args.image)?;
+        let progress = Progress::stderr();
+        args.supply
+            .supply()
+            .provide(store, &reference, &(), &progress)?;
+        run_container(store, &reference, &options, &progress)
     };
     run().map_err(|error| Failure {
         error,

@@ -9,12 +9,15 @@ use corten_image::tar::Limits;
 use corten_image::{Context, Reference, Result, Store};
 
 use super::process::ProcessArgs;
+use super::registry::SupplyArgs;
 
 /// Make a bundle of an image: rootfs and config.json
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     process: ProcessArgs,
+    #[command(flatten)]
+    supply: SupplyArgs,
     /// NAME[:TAG][@DIGEST], or the first digits of an id
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -25,8 +28,12 @@ pub struct Args {
 
 /// Unpacks, and says what the bundle lacks of the image.
 pub fn run(store: &Store, args: &Args) -> Result<()> {
-    let image = store.image(&Reference::parse(&args.image)?)?;
+    let reference = Reference::parse(&args.image)?;
     let progress = Progress::stderr();
+    args.supply
+        .supply()
+        .provide(store, &reference, &(), &progress)?;
+    let image = store.image(&reference)?;
     let changes = args.process.changes(Vec::new())?;
     let Some(path) = &args.bundle else {
         image.check_platform()?;

@@ -19,6 +19,7 @@ mod message;
 mod observer;
 mod pull;
 mod push;
+mod supply;
 mod transport;
 mod upload;
 mod url;
@@ -30,6 +31,7 @@ pub use login::{login, logout};
 pub use observer::Observer;
 pub use pull::{Platforms, Pulled, Wanted, pull};
 pub use push::push;
+pub use supply::{Policy, Supply};
 
 /// Whether registries on other machines may be spoken to in clear; those on this one always may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

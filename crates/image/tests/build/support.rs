@@ -13,6 +13,7 @@ use corten_image::build::{Built, Cache, Failure, Interrupt, Options, build};
 use corten_image::image::Layer;
 use corten_image::layer::LayerReader;
 use corten_image::progress::Progress;
+use corten_image::registry::Supply;
 use corten_image::tar::{EntryKind, Limits};
 use corten_image::{Image, Reference, Store};
 
@@ -69,6 +70,7 @@ impl Bench {
             cache: Cache::Use,
             runtime: Some(runtime()),
             source_date_epoch: None,
+            supply: Supply::none(),
         };
         Self {
             dir,

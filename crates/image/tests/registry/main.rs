@@ -15,5 +15,6 @@ mod observer;
 mod peers;
 mod push;
 mod server;
+mod supply;
 #[path = "../support/mod.rs"]
 mod support;
