@@ -90,6 +90,13 @@ impl Task {
         }
     }
 
+    /// So much is done, be it more or less than before.
+    pub fn set(&self, done: u64) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_position(done);
+        }
+    }
+
     /// All of it is done; `outcome` says more, or is empty.
     pub fn done(self, outcome: &str) {
         let separator = if outcome.is_empty() { "" } else { " " };

@@ -3,14 +3,14 @@
 //! again each time that they are read.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use corten_sys::Call;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::lock::{How, Lock};
-use super::{DOCUMENT_CAP, Lease, Store, files, is_absent};
+use super::{DOCUMENT_CAP, Lease, Store, files, is_absent, partial};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Kind, Result};
 
@@ -32,12 +32,41 @@ impl Store {
                 format!("tmp/{name} is locked by somebody else"),
             )
         })?;
+        self.writer(name, file, lock, Unfinished::Remove)
+    }
+
+    /// Goes on with the blob of that digest and size where an earlier process, or an earlier attempt of this one,
+    /// stopped: [`BlobWriter::count`] says where. If another process is at it, starts one of its own. What is there was
+    /// read again, but proves nothing until all of it is.
+    pub fn blob_resumer(&self, lease: &Lease, digest: &Digest, size: u64) -> Result<BlobWriter> {
+        let resume = || -> Result<Option<BlobWriter>> {
+            let Some((name, file, lock)) = partial::claim(self.tmp.as_fd(), digest)? else {
+                return Ok(None);
+            };
+            let mut writer = self.writer(name, file, lock, Unfinished::Keep)?;
+            writer.read_back(size)?;
+            Ok(Some(writer))
+        };
+        match resume().with_context(|| format!("resume blob {digest}"))? {
+            Some(writer) => Ok(writer),
+            None => self.blob_writer(lease),
+        }
+    }
+
+    fn writer(
+        &self,
+        name: String,
+        file: File,
+        lock: Lock,
+        unfinished: Unfinished,
+    ) -> Result<BlobWriter> {
         Ok(BlobWriter {
             tmp: self.tmp.try_clone()?,
             blobs: self.blobs.try_clone()?,
             name: Some(name),
             file,
             hasher: Hasher::default(),
+            unfinished,
             _lock: lock,
         })
     }
@@ -155,17 +184,55 @@ impl<R: Read> Read for BlobReader<R> {
     }
 }
 
-/// A blob that is being written. Dropped without [`BlobWriter::commit`] it leaves nothing.
+/// What becomes of a blob that isn't committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unfinished {
+    /// Nothing stays.
+    Remove,
+    /// It stays for the next one, if it is worth it.
+    Keep,
+}
+
+/// A blob that is being written. Dropped without [`BlobWriter::commit`] it leaves nothing, unless it is one that can be
+/// taken up again.
 pub struct BlobWriter {
     tmp: OwnedFd,
     blobs: OwnedFd,
     name: Option<String>,
     file: File,
     hasher: Hasher,
+    unfinished: Unfinished,
     _lock: Lock,
 }
 
 impl BlobWriter {
+    /// Takes what is in the file for the start of the blob; what is longer than that is none.
+    fn read_back(&mut self, size: u64) -> Result<()> {
+        if self.file.metadata()?.len() > size {
+            return self.restart();
+        }
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let count = self.file.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.hasher.update(&buffer[..count]);
+        }
+    }
+
+    /// Forgets all that was written.
+    pub fn restart(&mut self) -> Result<()> {
+        self.hasher = Hasher::default();
+        self.file.set_len(0).context("truncate blob")?;
+        self.file.rewind().context("rewind blob")
+    }
+
+    /// The digest of what was written so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// How many bytes were written so far.
     pub fn count(&self) -> u64 {
         self.hasher.count()
@@ -182,6 +249,7 @@ impl BlobWriter {
                 )));
             }
             if digest != *wanted {
+                self.unfinished = Unfinished::Remove;
                 return Err(Error::corrupt(format!(
                     "blob has digest {digest}, its descriptor says {wanted}"
                 )));
@@ -229,7 +297,9 @@ impl Write for BlobWriter {
 
 impl Drop for BlobWriter {
     fn drop(&mut self) {
-        if let Some(name) = self.name.take() {
+        let is_kept =
+            self.unfinished == Unfinished::Keep && self.hasher.count() >= partial::WORTHWHILE;
+        if let Some(name) = self.name.take().filter(|_| !is_kept) {
             // Drop cannot report; the sweep of tmp takes what stays.
             let _ = rustix::fs::unlinkat(self.tmp.as_fd(), name.as_str(), AtFlags::empty());
         }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use oci_spec::image::Descriptor;
 
 use super::lock::{How, Lock};
-use super::{DOCUMENT_CAP, Store, cache, files, scratch};
+use super::{DOCUMENT_CAP, Store, cache, files, partial, scratch};
 use crate::digest::Digest;
 use crate::error::{Context, Kind, Result};
 use crate::image::{self, Document, chain_id};
@@ -49,7 +49,7 @@ impl Store {
         let Some(_alone) = Lock::attempt(self.root(), "gc.lock", How::Exclusive)? else {
             return Ok(Collected::Busy);
         };
-        scratch::sweep(self.tmp.as_fd())?;
+        scratch::sweep(self.tmp.as_fd(), partial::Spare::None)?;
         let mut marked = Marked::default();
         for entry in self.read_index()?.manifests() {
             self.mark(&mut marked, entry, 0)?;

@@ -9,6 +9,7 @@
 //! sums/<chain id>                               what that directory holds, as mtree(5) with digests
 //! cache/<key>                                   the build's cache
 //! tmp/<random>                                  everything that is not finished; swept when nobody holds its lock
+//! tmp/partial-<hex>                             of that a blob that the next pull goes on with; swept when it is old
 //! locks/<chain id>  index.lock  gc.lock         flock
 //! reserve                                       blocks to give up, so that a full disk can still be cleaned up
 //! ```
@@ -22,6 +23,7 @@ pub mod gc;
 pub mod index;
 pub mod layers;
 pub mod lock;
+mod partial;
 pub mod scratch;
 mod sums;
 mod unpack;
@@ -189,7 +191,7 @@ impl Store {
     pub fn lease(&self) -> Result<Lease> {
         self.keep_reserve();
         if let Some(alone) = Lock::attempt(self.root.as_fd(), "gc.lock", How::Exclusive)? {
-            scratch::sweep(self.tmp.as_fd())?;
+            scratch::sweep(self.tmp.as_fd(), partial::Spare::Young)?;
             return Ok(Lease {
                 _lock: alone.share()?,
             });

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::files;
 use super::lock::{How, Lock};
+use super::partial::{self, Spare};
 use crate::error::{Error, Kind, Result};
 
 /// A directory of this process alone, 0700, removed when dropped.
@@ -89,9 +90,9 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes everything in `tmp` that nobody has locked. The caller holds gc.lock exclusively: nobody is between making
+/// Removes everything in `tmp` that nobody has locked, but what is to be spared. The caller holds gc.lock exclusively: nobody is between making
 /// a directory and locking it.
-pub(super) fn sweep(tmp: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn sweep(tmp: BorrowedFd<'_>, spare: Spare) -> Result<()> {
     for name in files::names(tmp)? {
         let name = name.as_c_str();
         let opened = rustix::fs::openat(
@@ -107,7 +108,9 @@ pub(super) fn sweep(tmp: BorrowedFd<'_>) -> Result<()> {
                 return Err(corten_sys::Error::new("open", files::shown(name), errno).into());
             }
         };
-        if let Some(_orphan) = Lock::attempt_on(fd, How::Exclusive)? {
+        if let Some(_orphan) = Lock::attempt_on(fd, How::Exclusive)?
+            && !partial::is_spared(tmp, name, spare)?
+        {
             files::remove_tree(tmp, name)?;
         }
     }
