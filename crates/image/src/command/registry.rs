@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the verbs for registries let the caller say of the registry.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
-use corten_image::registry::{AuthFiles, Options, Patience, PlainHttp, Policy, Supply};
+use corten_image::registry::{
+    AuthFiles, CertsDirs, Limits, Options, Patience, PlainHttp, Policy, Supply,
+};
 
 /// How the registry is spoken to.
 #[derive(clap::Args, Default)]
@@ -10,6 +14,9 @@ pub struct RegistryArgs {
     /// The registry has no TLS: speak plain HTTP, as is done with registries on this machine
     #[arg(long)]
     plain_http: bool,
+    /// Where it is looked up what is special about a registry: DIR/HOST[:PORT]/hosts.toml, as containerd has it, or the certificates that docker keeps there (default: /etc/corten/certs.d, /etc/containerd/certs.d, /etc/docker/certs.d)
+    #[arg(long, value_name = "DIR")]
+    certs_dir: Vec<PathBuf>,
 }
 
 impl RegistryArgs {
@@ -21,6 +28,11 @@ impl RegistryArgs {
                 false => PlainHttp::LoopbackOnly,
             },
             auth_files: AuthFiles::of_environment(),
+            certs_dirs: match self.certs_dir.is_empty() {
+                true => CertsDirs::of_system(),
+                false => CertsDirs::new(self.certs_dir.clone()),
+            },
+            limits: Limits::default(),
             patience: Patience::default(),
         }
     }

@@ -12,48 +12,34 @@
 //! SECURITY: everything that comes back is hostile: URLs are checked by [`Client::check`] before anything is sent there;
 //! `message` has what is taken of an answer.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::{Method, Request as HttpRequest, StatusCode, header};
 
+use super::Options;
 use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
 use super::message::{Answer, Failure, Request, refusal, shown};
-use super::observer::Observer;
-use super::transport::{agent, run, speaks_tls, tls_error};
-use super::url::{Scheme, Url, encode};
-use super::{Options, PlainHttp};
+use super::place::Place;
+use super::token::{self, Asked};
+use super::transport::{agent, run, tls_error};
+use super::url::{Scheme, Url};
+use super::workers::Stop;
 use crate::error::{Context, Error, Kind, Result};
-use crate::reference::Reference;
 
 const REDIRECTS: usize = 5;
-const TOKEN_CAP: u64 = 1 << 20;
 /// A registry that asks to come back later than this asks too much.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// docker's own registry, and where it answers.
-const DOCKER: &str = "docker.io";
-const DOCKER_HOST: &str = "registry-1.docker.io";
-
 /// Where credentials come from.
-enum Access {
-    /// What the auth files have for this name.
-    Files(Reference),
+pub enum Access {
+    /// What the auth files have for this repository, as its name was typed.
+    Files(String),
     /// The user gave them.
     Given(Credentials),
-}
-
-/// What is done with the repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Reading.
-    Pull,
-    /// Writing, which reads as well.
-    Push,
 }
 
 /// How often and how fast something is tried again.
@@ -74,104 +60,76 @@ impl Default for Patience {
     }
 }
 
-/// One repository of one registry.
+/// One repository at one place.
 pub struct Client<'a> {
+    place: Place,
+    /// For the place itself.
     agent: Agent,
-    base: Url,
+    /// For wherever that sends us.
+    beyond: Agent,
     repository: String,
     /// What a token must be good for.
-    scope: Option<String>,
+    scopes: Vec<String>,
     access: Access,
     options: Options,
     /// The Authorization that the registry took last.
     session: Mutex<Option<String>>,
     /// Whether any server answered.
     reached: AtomicBool,
-    stopped: AtomicBool,
-    observer: &'a dyn Observer,
+    stop: Arc<Stop<'a>>,
 }
 
 impl<'a> Client<'a> {
-    /// For the repository that `reference` names. Sends nothing that is ours: a server on this machine is greeted, to
-    /// know whether it speaks TLS.
+    /// For `repository`, as the place calls it; none to log in. Sends nothing.
     pub fn new(
-        reference: &Reference,
-        action: Action,
+        place: Place,
+        repository: &str,
+        scopes: Vec<String>,
+        access: Access,
         options: &Options,
-        observer: &'a dyn Observer,
-    ) -> Result<Self> {
-        let host = reference.host().ok_or_else(|| {
-            Error::invalid(format!("image name {reference} has no registry"))
-                .remedy(format!("write HOST/{reference}"))
-        })?;
-        let repository = match (host, reference.repository()) {
-            // docker's own registry keeps images without a team under another name.
-            (DOCKER, name) if !name.contains('/') => format!("library/{name}"),
-            (_, name) => name.to_owned(),
-        };
-        let actions = match action {
-            Action::Pull => "pull",
-            Action::Push => "pull,push",
-        };
-        Ok(Self {
-            scope: Some(format!("repository:{repository}:{actions}")),
-            repository,
-            observer,
-            ..Self::open(host, Access::Files(reference.clone()), options)?
-        })
-    }
-
-    /// For the registry `host` as such.
-    pub fn for_login(host: &str, credentials: Credentials, options: &Options) -> Result<Self> {
-        Self::open(host, Access::Given(credentials), options)
-    }
-
-    fn open(host: &str, access: Access, options: &Options) -> Result<Self> {
-        let agent = agent();
-        let host = if host == DOCKER { DOCKER_HOST } else { host };
-        let mut base = Url::new(Scheme::Tls, host, "/v2/")?;
-        if options.plain_http == PlainHttp::Allowed
-            || (base.is_loopback() && !speaks_tls(&agent, &base))
-        {
-            base = Url::new(Scheme::Plain, host, "/v2/")?;
-        }
-        Ok(Self {
-            agent,
-            base,
-            repository: String::new(),
-            scope: None,
+        stop: Arc<Stop<'a>>,
+    ) -> Self {
+        Self {
+            agent: agent(&place.tls, &options.limits),
+            beyond: agent(&place.tls.beyond(), &options.limits),
+            place,
+            repository: repository.to_owned(),
+            scopes,
             access,
             options: options.clone(),
             session: Mutex::new(None),
             reached: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            observer: &(),
-        })
+            stop,
+        }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Fails unless the registry lets us in.
     pub fn greet(&self) -> Result<()> {
-        let request = Request::new(Method::GET, self.base.clone());
+        let request = Request::new(Method::GET, self.place.base.clone());
         self.patiently(|| self.send(&request, &[StatusCode::OK]))
             .map(|_| ())
     }
 
-    /// `/v2/<repository>/<rest>` of the registry.
+    /// What the repository has at `rest`.
     pub fn url(&self, rest: &str) -> Result<Url> {
-        self.base.join(&format!("/v2/{}/{rest}", self.repository))
+        let url = self
+            .place
+            .base
+            .join(&format!("{}/{rest}", self.repository))?;
+        Ok(match &self.place.stands_for {
+            Some(registry) => url.with("ns", registry),
+            None => url,
+        })
     }
 
-    /// Makes all waiting and downloading end soon.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-    }
-
-    /// Fails once [`Client::stop`] was called, or the observer wants no more.
+    /// Fails once somebody wants no more.
     pub fn check_stopped(&self) -> Result<()> {
-        match self.stopped.load(Ordering::Relaxed) {
-            true => Err(Error::new(Kind::Remote, "stopped: something else failed")),
-            false => self.observer.check(),
-        }
+        self.stop.check()
     }
 
     /// Does `attempt` until it succeeds, or fails for good, or too often.
@@ -224,12 +182,12 @@ impl<'a> Client<'a> {
 
     fn authorized(&self, request: &Request<'_>) -> std::result::Result<Answer, Failure> {
         // SECURITY: only the registry itself is told who we are. An upload's Location may be another server's.
-        let is_registry = request.url.same_origin(&self.base);
+        let is_registry = request.url.same_origin(&self.place.base);
         let known = self.session.lock().map_or(None, |held| held.clone());
         let answer = self.followed(request, known.as_deref().filter(|_| is_registry))?;
         if answer.status != StatusCode::UNAUTHORIZED
             || !is_registry
-            || !answer.url.same_origin(&self.base)
+            || !answer.url.same_origin(&self.place.base)
         {
             return Ok(answer);
         }
@@ -239,9 +197,10 @@ impl<'a> Client<'a> {
             return Ok(answer);
         };
         let authorization = match challenge {
-            Challenge::Basic => match self.credentials()?.and_then(|found| found.basic()) {
-                Some(basic) => basic,
-                None => return Ok(answer),
+            Challenge::Basic => match self.credentials()? {
+                // A refresh token is for token servers.
+                Some(found @ Credentials::Password { .. }) => found.basic(),
+                Some(Credentials::Refresh(_)) | None => return Ok(answer),
             },
             Challenge::Bearer { realm, service } => {
                 format!("Bearer {}", self.token(&realm, service.as_deref())?)
@@ -258,7 +217,7 @@ impl<'a> Client<'a> {
 
     fn credentials(&self) -> Result<Option<Credentials>> {
         match &self.access {
-            Access::Files(reference) => self.options.auth_files.find(reference),
+            Access::Files(repository) => self.options.auth_files.find(&self.place.key, repository),
             Access::Given(credentials) => Ok(Some(credentials.clone())),
         }
     }
@@ -267,53 +226,19 @@ impl<'a> Client<'a> {
     fn token(&self, realm: &str, service: Option<&str>) -> std::result::Result<String, Failure> {
         let url = Url::parse(realm)
             .and_then(|url| self.check(&url).map(|()| url))
-            .with_context(|| format!("ask for a token where {} sends us", self.base))?;
-        let credentials = self.credentials()?;
-        let mut answer = match &credentials {
-            Some(Credentials::Refresh(token)) => self.refreshed(&url, service, token)?,
-            Some(Credentials::Password { .. }) | None => {
-                let mut url = url;
-                if let Some(scope) = &self.scope {
-                    url = url.with("scope", scope);
-                }
-                if let Some(service) = service {
-                    url = url.with("service", service);
-                }
-                let basic = credentials.as_ref().and_then(Credentials::basic);
-                self.followed(&Request::new(Method::GET, url), basic.as_deref())?
-            }
+            .with_context(|| format!("ask for a token where {} sends us", self.place.base))?;
+        let asked = Asked {
+            url,
+            service,
+            scopes: &self.scopes,
+            credentials: self.credentials()?,
         };
-        if answer.status != StatusCode::OK {
-            return Err(refusal(&Method::GET, &mut answer));
-        }
-        let bytes = answer.bytes(TOKEN_CAP)?;
-        read_token(&bytes)
-            .with_context(|| format!("read token of {}", answer.url))
-            .map_err(Failure::Lasting)
-    }
-
-    /// With a refresh token in place of a password.
-    fn refreshed(
-        &self,
-        url: &Url,
-        service: Option<&str>,
-        token: &str,
-    ) -> std::result::Result<Answer, Failure> {
-        let form = format!(
-            "grant_type=refresh_token&client_id=corten-image&service={}&scope={}&refresh_token={}",
-            encode(service.unwrap_or_default()),
-            encode(self.scope.as_deref().unwrap_or_default()),
-            encode(token)
-        );
-        let request = Request::new(Method::POST, url.clone())
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.as_bytes());
-        self.followed(&request, None)
+        token::fetch(self, &asked)
     }
 
     /// SECURITY: `authorization` goes to the server that the request is for, and is left behind on the way to any
     /// other; a body goes nowhere else at all.
-    fn followed(
+    pub fn followed(
         &self,
         request: &Request<'_>,
         mut authorization: Option<&str>,
@@ -341,9 +266,10 @@ impl<'a> Client<'a> {
 
     /// Refuses to send anything there in clear, unless it can't leave this machine or the user asked for it.
     fn check(&self, url: &Url) -> Result<()> {
+        let base = &self.place.base;
         let is_allowed = url.scheme() == Scheme::Tls
-            || (url.is_loopback() && self.base.is_loopback())
-            || (self.options.plain_http == PlainHttp::Allowed && url.host() == self.base.host());
+            || (url.is_loopback() && base.is_loopback())
+            || (base.scheme() == Scheme::Plain && url.host() == base.host());
         match is_allowed {
             true => Ok(()),
             false => Err(Error::invalid(format!("{url} is not encrypted"))),
@@ -360,6 +286,16 @@ impl<'a> Client<'a> {
         let mut builder = HttpRequest::builder()
             .method(request.method.clone())
             .uri(url.secret_text());
+        // SECURITY: nobody but the place itself is told who we are by certificate, or what else the user wants it to
+        // know; and nobody else is believed without a certificate.
+        let is_place = url.same_origin(&self.place.base);
+        let agent = if is_place { &self.agent } else { &self.beyond };
+        for (name, value) in self.place.headers.iter().filter(|_| is_place) {
+            // Where we have an Authorization of our own it is that one.
+            if name != header::AUTHORIZATION || authorization.is_none() {
+                builder = builder.header(name, value);
+            }
+        }
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
@@ -370,11 +306,11 @@ impl<'a> Client<'a> {
             Method::GET | Method::HEAD => builder
                 .body(())
                 .map_err(ureq::Error::from)
-                .and_then(|request| run(&self.agent, url, request)),
+                .and_then(|request| run(agent, url, request)),
             _ => builder
                 .body(request.body)
                 .map_err(ureq::Error::from)
-                .and_then(|request| run(&self.agent, url, request)),
+                .and_then(|request| run(agent, url, request)),
         };
         let verb = request.method.as_str().to_ascii_lowercase();
         let (parts, body) = sent
@@ -386,6 +322,7 @@ impl<'a> Client<'a> {
             status: parts.status,
             headers: parts.headers,
             body,
+            limit: self.options.limits.answer,
         })
     }
 
@@ -418,45 +355,6 @@ impl<'a> Client<'a> {
         match is_passing {
             true => Failure::Passing(error, None),
             false => Failure::Lasting(error),
-        }
-    }
-}
-
-fn read_token(bytes: &[u8]) -> Result<String> {
-    #[derive(Deserialize)]
-    struct Document {
-        token: Option<String>,
-        access_token: Option<String>,
-    }
-    // serde's own text may quote the token.
-    let document: Document = serde_json::from_slice(bytes)
-        .map_err(|_| Error::corrupt("it is no JSON document with a token"))?;
-    document
-        .token
-        .or(document.access_token)
-        .filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()))
-        .ok_or_else(|| Error::corrupt("there is none, or none that a header can carry"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens() {
-        for (text, token) in [
-            (r#"{"token": "a.b-c", "expires_in": 60}"#, Some("a.b-c")),
-            (r#"{"access_token": "x"}"#, Some("x")),
-            (r#"{"token": "secret\r\nX: y"}"#, None),
-            (r#"{"token": ""}"#, None),
-            (r#"{"token": 5, "secret": 1}"#, None),
-            ("secret", None),
-        ] {
-            let read = read_token(text.as_bytes());
-            assert_eq!(read.as_ref().ok().map(String::as_str), token, "{text}");
-            if let Err(error) = read {
-                assert!(!error.to_string().contains("secret"), "{error}");
-            }
         }
     }
 }

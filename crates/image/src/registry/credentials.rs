@@ -15,7 +15,6 @@ use serde::Deserialize;
 
 use super::helper;
 use crate::error::{Context, Error, Kind, Result};
-use crate::reference::Reference;
 
 /// Files, and answers of helpers, larger than this are refused.
 const CAP: u64 = 1 << 20;
@@ -42,15 +41,13 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// The header's value for a name and a password.
-    pub fn basic(&self) -> Option<String> {
-        match self {
-            Self::Password { name, password } => Some(format!(
-                "Basic {}",
-                STANDARD.encode(format!("{name}:{password}"))
-            )),
-            Self::Refresh(_) => None,
-        }
+    /// The header's value for a name and a password, or for a token in their place.
+    pub fn basic(&self) -> String {
+        let text = match self {
+            Self::Password { name, password } => format!("{name}:{password}"),
+            Self::Refresh(token) => format!(":{token}"),
+        };
+        format!("Basic {}", STANDARD.encode(text))
     }
 }
 
@@ -127,9 +124,9 @@ impl AuthFiles {
             .ok_or_else(|| Error::invalid("there is no file for credentials"))
     }
 
-    /// What they have for the registry of `reference`.
-    pub fn find(&self, reference: &Reference) -> Result<Option<Credentials>> {
-        let keys = keys(reference);
+    /// What they have for a repository of the registry `host`.
+    pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credentials>> {
+        let keys = keys(host, repository);
         for path in &self.paths {
             let read = || -> Result<Option<Credentials>> {
                 let Some(bytes) = read_file(path)? else {
@@ -172,14 +169,13 @@ fn parse(bytes: &[u8]) -> Result<AuthFile> {
     })
 }
 
-/// What a file may call the place of `reference`, the closest first: `host/team/name`, `host/team`, `host`.
-fn keys(reference: &Reference) -> Vec<String> {
+/// What a file may call a repository, the closest first: `host/team/name`, `host/team`, `host`.
+fn keys(host: &str, repository: &str) -> Vec<String> {
     let mut keys = Vec::new();
-    let mut key = reference.name();
-    let host = reference.host().unwrap_or_default();
-    while key.len() > host.len() {
-        keys.push(key.to_owned());
-        key = key.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let mut path = repository;
+    while !path.is_empty() {
+        keys.push(format!("{host}/{path}"));
+        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     }
     match host {
         "docker.io" => keys.extend(DOCKER_KEYS.map(str::to_owned)),
@@ -264,8 +260,9 @@ mod tests {
     use super::*;
 
     fn find(file: &str, reference: &str) -> Result<Option<Credentials>> {
-        let reference = Reference::parse(reference)?;
-        parse(file.as_bytes())?.find(&keys(&reference))
+        let reference = crate::Reference::parse(reference)?;
+        let host = reference.host().unwrap();
+        parse(file.as_bytes())?.find(&keys(host, reference.repository()))
     }
 
     #[test]
@@ -293,9 +290,7 @@ mod tests {
             ("empty.example/x", None),
             ("other.example/x", None),
         ] {
-            let found = find(&file, reference)
-                .unwrap()
-                .and_then(|found| found.basic());
+            let found = find(&file, reference).unwrap().map(|found| found.basic());
             let expected = expected.map(|text| format!("Basic {}", auth(text)));
             assert_eq!(found, expected, "{reference}");
         }

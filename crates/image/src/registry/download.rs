@@ -8,7 +8,9 @@ use oci_spec::image::{Descriptor, MediaType};
 use ureq::http::{Method, StatusCode, header};
 
 use super::client::Client;
+use super::hosts::Capability;
 use super::message::{Answer, Failure, Request, said_digest};
+use super::sources::Sources;
 use super::url::Url;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -32,16 +34,31 @@ type Attempt<T> = std::result::Result<T, Failure>;
 
 /// Gets the manifest or index that has `digest`, or else `tag`, and stores it.
 pub fn manifest(
-    client: &Client<'_>,
+    sources: &Sources<'_>,
     store: &Store,
     lease: &Lease,
     tag: &str,
     digest: Option<&Digest>,
 ) -> Result<Descriptor> {
+    let needed = match digest {
+        Some(_) => Capability::Pull,
+        None => Capability::Resolve,
+    };
+    let (bytes, media_type) = sources.ask(needed, |client| document(client, tag, digest))?;
+    let (digest, size) = store.put_blob(lease, &bytes)?;
+    Ok(Descriptor::new(media_type, size, oci_digest(&digest)?))
+}
+
+/// The manifest or index that has `digest`, or else `tag`, and what it is.
+pub fn document(
+    client: &Client<'_>,
+    tag: &str,
+    digest: Option<&Digest>,
+) -> Result<(Vec<u8>, MediaType)> {
     let name = digest.map_or(tag, Digest::as_str);
     let request = Request::new(Method::GET, client.url(&format!("manifests/{name}"))?)
         .header(header::ACCEPT, ACCEPT);
-    let (bytes, media_type) = client.patiently(|| {
+    client.patiently(|| {
         let mut answer = client.send(&request, &[StatusCode::OK])?;
         let bytes = answer.bytes(DOCUMENT_CAP)?;
         let found = Digest::of(&bytes);
@@ -56,9 +73,7 @@ pub fn manifest(
         }
         let media_type = media_type(&answer, &bytes)?;
         Ok((bytes, media_type))
-    })?;
-    let (digest, size) = store.put_blob(lease, &bytes)?;
-    Ok(Descriptor::new(media_type, size, oci_digest(&digest)?))
+    })
 }
 
 /// What the answer says it is; what the document says of itself, where a server calls it something general.
@@ -88,51 +103,80 @@ fn media_type(answer: &Answer, bytes: &[u8]) -> Result<MediaType> {
     Ok(media_type)
 }
 
-/// Gets a blob into the store. A connection that breaks is taken up where it broke.
+/// Gets a blob into the store. A connection that breaks is taken up where it broke, and so is what an earlier process
+/// had got.
 pub fn blob(
-    client: &Client<'_>,
+    sources: &Sources<'_>,
     store: &Store,
     lease: &Lease,
     digest: &Digest,
     size: u64,
     task: &Task,
 ) -> Result<()> {
-    let mut blob = Blob {
-        client,
-        store,
-        lease,
-        url: client.url(&format!("blobs/{digest}"))?,
-        size,
-        writer: store.blob_writer(lease)?,
-        task,
-    };
-    let mut is_whole = false;
-    while !is_whole {
-        let before = blob.writer.count();
-        // Retries are counted from the last time that one brought something.
-        is_whole = client.patiently(|| match blob.piece() {
-            Err(Failure::Passing(..)) if blob.writer.count() >= before + PROGRESS => Ok(false),
-            result => result.map(|()| true),
-        })?;
-    }
-    blob.writer
-        .commit(Some((digest, size)))
-        .with_context(|| format!("get {}", blob.url))?;
+    let mut writer = store.blob_resumer(lease, digest, size)?;
+    task.set(writer.count());
+    sources.ask(Capability::Pull, |client| {
+        let mut blob = Blob {
+            client,
+            url: client.url(&format!("blobs/{digest}"))?,
+            size,
+            writer: &mut writer,
+            task,
+        };
+        blob.prove(digest)
+    })?;
+    writer.commit(Some((digest, size)))?;
     Ok(())
 }
 
-/// A blob on its way.
+/// A blob on its way from one place.
 struct Blob<'a> {
     client: &'a Client<'a>,
-    store: &'a Store,
-    lease: &'a Lease,
     url: Url,
     size: u64,
-    writer: BlobWriter,
+    writer: &'a mut BlobWriter,
     task: &'a Task,
 }
 
 impl Blob<'_> {
+    /// Gets what is missing, and proves all of it. Where a part is from somewhere else it is not known whose fault a
+    /// wrong digest is: this place is given the chance to show its own.
+    fn prove(&mut self, digest: &Digest) -> Result<()> {
+        let mut is_mixed = self.writer.count() > 0;
+        loop {
+            self.whole()?;
+            let found = self.writer.digest();
+            if found == *digest {
+                return Ok(());
+            }
+            self.restart()?;
+            if !std::mem::take(&mut is_mixed) {
+                return Err(Error::corrupt(format!(
+                    "get {}: blob has digest {found}, its descriptor says {digest}",
+                    self.url
+                )));
+            }
+        }
+    }
+
+    fn whole(&mut self) -> Result<()> {
+        let mut is_whole = false;
+        while !is_whole {
+            let before = self.writer.count();
+            // Retries are counted from the last time that one brought something.
+            is_whole = self.client.patiently(|| match self.piece() {
+                Err(Failure::Passing(..)) if self.writer.count() >= before + PROGRESS => Ok(false),
+                result => result.map(|()| true),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.task.set(0);
+        self.writer.restart()
+    }
+
     /// One request: from where the blob stops so far to its end, or to where the connection breaks.
     fn piece(&mut self) -> Attempt<()> {
         let offset = self.writer.count();
@@ -152,7 +196,7 @@ impl Blob<'_> {
         match answer.status {
             StatusCode::PARTIAL_CONTENT => self.check_range(&answer, offset)?,
             // The server knows no ranges, or this one: from the start again.
-            _ if offset > 0 => self.writer = self.store.blob_writer(self.lease)?,
+            _ if offset > 0 => self.restart()?,
             _ => {}
         }
         if answer.status == StatusCode::RANGE_NOT_SATISFIABLE {
@@ -198,6 +242,8 @@ impl Blob<'_> {
                 break;
             }
             let Some(rest) = left.checked_sub(count as u64) else {
+                // Nothing of it is worth keeping.
+                self.restart()?;
                 return Err(self.too_long().into());
             };
             left = rest;

@@ -13,9 +13,8 @@ use corten_sys::Call;
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
 use super::credentials::{Credentials, read_file};
-use super::{Options, helper};
+use super::{Options, helper, sources};
 use crate::error::{Context, Error, Kind, Result};
 use crate::reference::Reference;
 use crate::store::files;
@@ -33,7 +32,7 @@ pub fn login(host: &str, name: &str, password: &str, options: &Options) -> Resul
             name: name.to_owned(),
             password: password.to_owned(),
         };
-        Client::for_login(host, credentials, options)?.greet()?;
+        sources::registry(host, credentials, options)?.greet()?;
         let path = options.auth_files.first()?;
         let mut document = read(path)?;
         if let Some(helper) = helper_of(&document, host) {

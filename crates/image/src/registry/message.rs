@@ -15,8 +15,6 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 
 const MESSAGE_CAP: u64 = 64 << 10;
-/// Headers, and the bodies of documents, must be there after this.
-pub const ANSWER: Duration = Duration::from_secs(300);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -48,6 +46,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Body,
+    /// A document must be there after this.
+    pub limit: Duration,
 }
 
 impl<'a> Request<'a> {
@@ -107,7 +107,7 @@ impl Answer {
                 break;
             }
             bytes.extend_from_slice(&buffer[..count]);
-            if start.elapsed() > ANSWER {
+            if start.elapsed() > self.limit {
                 return Err(fail(Error::new(Kind::Remote, "it takes too long")));
             }
         }

@@ -14,21 +14,28 @@ mod client;
 pub mod credentials;
 mod download;
 mod helper;
+mod hosts;
 mod login;
 mod message;
 mod observer;
+mod place;
 mod pull;
 mod push;
+mod sources;
 mod supply;
+mod token;
 mod transport;
 mod upload;
 mod url;
 mod workers;
 
+use std::time::Duration;
+
 pub use client::Patience;
 pub use credentials::AuthFiles;
 pub use login::{login, logout};
 pub use observer::Observer;
+pub use place::CertsDirs;
 pub use pull::{Platforms, Pulled, Wanted, pull};
 pub use push::push;
 pub use supply::{Policy, Supply};
@@ -43,6 +50,27 @@ pub enum PlainHttp {
     Allowed,
 }
 
+/// How long servers may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// To be found, and to be connected to with TLS.
+    pub connect: Duration,
+    /// Between two pieces of what is sent or received.
+    pub idle: Duration,
+    /// Until an answer's headers are there; until all of a document is.
+    pub answer: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            answer: Duration::from_secs(300),
+        }
+    }
+}
+
 /// How registries are spoken to.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -50,6 +78,10 @@ pub struct Options {
     pub plain_http: PlainHttp,
     /// Where credentials are looked for.
     pub auth_files: AuthFiles,
+    /// Where it is looked up what is special about a registry, and its mirrors.
+    pub certs_dirs: CertsDirs,
+    /// How long they may take.
+    pub limits: Limits,
     /// How often is tried again.
     pub patience: Patience,
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 
-use super::client::{Action, Client};
 use super::observer::Observer;
+use super::sources::Sources;
 use super::{Options, download, workers};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -66,11 +66,11 @@ pub fn pull(
 ) -> Result<Pulled> {
     let take = || -> Result<Pulled> {
         let lease = store.lease()?;
-        let client = Client::new(reference, Action::Pull, options, wanted.observer)?;
+        let sources = Sources::new(reference, options, wanted.observer, progress)?;
         let pull = Pull {
             store,
             lease: &lease,
-            client: &client,
+            sources: &sources,
             observer: wanted.observer,
             progress,
         };
@@ -114,7 +114,7 @@ fn without_digest(reference: &Reference, manifest: &Descriptor) -> Result<Refere
 struct Pull<'a> {
     store: &'a Store,
     lease: &'a Lease,
-    client: &'a Client<'a>,
+    sources: &'a Sources<'a>,
     observer: &'a dyn Observer,
     progress: &'a Progress,
 }
@@ -124,7 +124,7 @@ const DEPTH: u32 = 4;
 
 impl Pull<'_> {
     fn document(&self, tag: &str, digest: Option<&Digest>) -> Result<Descriptor> {
-        download::manifest(self.client, self.store, self.lease, tag, digest)
+        download::manifest(self.sources, self.store, self.lease, tag, digest)
     }
 
     /// Has the manifest or index that `descriptor` names in the store.
@@ -235,7 +235,7 @@ impl Pull<'_> {
     }
 
     fn layers(&self, layers: &[(Digest, u64)]) -> Result<()> {
-        workers::each(self.client, layers, |(digest, size)| {
+        workers::each(self.sources.stop(), layers, |(digest, size)| {
             self.blob(digest, *size)?;
             self.observer.layer(digest, *size)
         })
@@ -248,7 +248,7 @@ impl Pull<'_> {
         let task = self
             .progress
             .bytes(format!("pull {}", digest.short()), size);
-        download::blob(self.client, self.store, self.lease, digest, size, &task)?;
+        download::blob(self.sources, self.store, self.lease, digest, size, &task)?;
         task.done("");
         Ok(())
     }

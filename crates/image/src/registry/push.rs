@@ -2,11 +2,12 @@
 //! An image from the store to a registry: blobs first, then the manifests that name them, the tag last.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use oci_spec::image::Descriptor;
 
-use super::client::{Action, Client};
-use super::{Options, upload, workers};
+use super::workers::Stop;
+use super::{Options, sources, upload, workers};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::{self, Document, Image};
@@ -32,7 +33,8 @@ pub fn push(
         }
         // No clean-up takes what is being sent.
         let _lease = store.lease()?;
-        let client = Client::new(destination, Action::Push, options, &())?;
+        let stop = Arc::new(Stop::new(&()));
+        let client = sources::destination(destination, &[], options, stop.clone())?;
         let entry = store.find(reference)?;
         let image = Image::read(store, &entry.descriptor)
             .with_context(|| format!("read image {reference}"))?;
@@ -46,7 +48,7 @@ pub fn push(
             }
         };
         let blobs: Vec<_> = content.blobs.into_iter().collect();
-        workers::each(&client, &blobs, |(digest, size)| {
+        workers::each(&stop, &blobs, |(digest, size)| {
             if upload::has(&client, digest)? {
                 return Ok(());
             }

@@ -151,11 +151,13 @@ impl Url {
         format!("{}{}", self.origin(), self.target)
     }
 
-    fn path(&self) -> &str {
+    /// Without the query.
+    pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or("/")
     }
 
-    fn authority(&self) -> String {
+    /// The host, with the port if that is not the scheme's own.
+    pub fn authority(&self) -> String {
         match self.port == default_port(self.scheme) {
             true => self.host.clone(),
             false => format!("{}:{}", self.host, self.port),

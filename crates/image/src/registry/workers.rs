@@ -1,18 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Several blobs at once.
+//! Several blobs at once, and what stops them.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::client::Client;
-use crate::error::{Error, Result};
+use super::observer::Observer;
+use crate::error::{Error, Kind, Result};
 
 /// So many at once.
 pub const COUNT: usize = 6;
 
+/// Whether to go on.
+pub struct Stop<'a> {
+    stopped: AtomicBool,
+    observer: &'a dyn Observer,
+}
+
+impl<'a> Stop<'a> {
+    /// As long as `observer` wants it.
+    pub fn new(observer: &'a dyn Observer) -> Self {
+        Self {
+            stopped: AtomicBool::new(false),
+            observer,
+        }
+    }
+
+    /// Makes all waiting and downloading end soon.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails once [`Stop::stop`] was called, or the observer wants no more.
+    pub fn check(&self) -> Result<()> {
+        match self.stopped.load(Ordering::Relaxed) {
+            true => Err(Error::new(Kind::Remote, "stopped: something else failed")),
+            false => self.observer.check(),
+        }
+    }
+}
+
 /// Does `work` on all `items`. The first failure stops the others, and is the one that is reported.
 pub fn each<T: Sync>(
-    client: &Client<'_>,
+    stop: &Stop<'_>,
     items: &[T],
     work: impl Fn(&T) -> Result<()> + Sync,
 ) -> Result<()> {
@@ -25,7 +54,7 @@ pub fn each<T: Sync>(
                 first.get_or_insert(error);
             }
             // Only now: who is stopped reports that as a failure as well.
-            client.stop();
+            stop.stop();
             return;
         }
     };
