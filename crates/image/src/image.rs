@@ -223,6 +223,15 @@ impl Platform {
     }
 }
 
+/// A descriptor's platform, for people.
+pub fn platform_text(platform: &oci_spec::image::Platform) -> String {
+    let (os, arch) = (platform.os(), platform.architecture());
+    match platform.variant() {
+        Some(variant) => format!("{os}/{arch}/{variant}"),
+        None => format!("{os}/{arch}"),
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.arch)?;

@@ -2,6 +2,7 @@
 //! `push`: an image from the store to a registry.
 
 use corten_image::progress::Progress;
+use corten_image::registry::Extent;
 use corten_image::{Reference, Result, Store, registry};
 
 use super::registry::RegistryArgs;
@@ -11,6 +12,9 @@ use super::registry::RegistryArgs;
 pub struct Args {
     #[command(flatten)]
     registry: RegistryArgs,
+    /// All that the image's index names, for all machines; without it the manifest for this one is sent if the store lacks others
+    #[arg(long)]
+    all: bool,
     /// NAME[:TAG][@DIGEST], or the first digits of an id
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -28,6 +32,10 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
     };
     let options = args.registry.options();
     let progress = Progress::stderr();
-    let pushed = registry::push(store, &reference, &destination, &options, &progress)?;
+    let extent = match args.all {
+        true => Extent::All,
+        false => Extent::Fitting,
+    };
+    let pushed = registry::push(store, &reference, &destination, extent, &options, &progress)?;
     super::print(&format!("{}@{}", destination.key(), pushed.digest()))
 }

@@ -35,6 +35,12 @@ impl Capability {
         Self::ALL.map(|(_, capability)| capability).to_vec()
     }
 
+    /// As the file has it.
+    pub fn name(self) -> &'static str {
+        let found = Self::ALL.into_iter().find(|(_, other)| *other == self);
+        found.map_or("", |(name, _)| name)
+    }
+
     fn parse(text: &str) -> Result<Self> {
         Self::ALL
             .into_iter()

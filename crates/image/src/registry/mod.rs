@@ -37,7 +37,7 @@ pub use login::{login, logout};
 pub use observer::Observer;
 pub use place::CertsDirs;
 pub use pull::{Platforms, Pulled, Wanted, pull};
-pub use push::push;
+pub use push::{Extent, push};
 pub use supply::{Policy, Supply};
 
 /// Whether registries on other machines may be spoken to in clear; those on this one always may.

@@ -242,15 +242,15 @@ impl Pull<'_> {
     }
 
     fn blob(&self, digest: &Digest, size: u64) -> Result<()> {
-        if self.store.has_blob(digest, size)? {
-            return Ok(());
+        if !self.store.has_blob(digest, size)? {
+            let task = self
+                .progress
+                .bytes(format!("pull {}", digest.short()), size);
+            download::blob(self.sources, self.store, self.lease, digest, size, &task)?;
+            task.done("");
         }
-        let task = self
-            .progress
-            .bytes(format!("pull {}", digest.short()), size);
-        download::blob(self.sources, self.store, self.lease, digest, size, &task)?;
-        task.done("");
-        Ok(())
+        let (host, repository) = self.sources.name();
+        self.store.note_origin(self.lease, digest, host, repository)
     }
 }
 

@@ -23,6 +23,8 @@ const MIRROR_RETRIES: u32 = 1;
 
 /// All places of a repository.
 pub struct Sources<'a> {
+    /// The registry, and its name for the repository.
+    name: (String, String),
     sources: Vec<Source<'a>>,
     stop: Arc<Stop<'a>>,
     progress: &'a Progress,
@@ -34,8 +36,8 @@ struct Source<'a> {
     is_left_out: AtomicBool,
 }
 
-/// A repository's registry, and its name there.
-fn split(reference: &Reference) -> Result<(&str, String)> {
+/// The registry of a name, and its own name for the repository.
+pub fn split(reference: &Reference) -> Result<(&str, String)> {
     let host = reference.host().ok_or_else(|| {
         Error::invalid(format!("image name {reference} has no registry"))
             .remedy(format!("write HOST/{reference}"))
@@ -89,10 +91,16 @@ impl<'a> Sources<'a> {
             });
         }
         Ok(Self {
+            name: (host.to_owned(), repository),
             sources,
             stop,
             progress,
         })
+    }
+
+    /// The registry, and its name for the repository.
+    pub fn name(&self) -> (&str, &str) {
+        (&self.name.0, &self.name.1)
     }
 
     /// What stops all of it.
@@ -130,7 +138,8 @@ impl<'a> Sources<'a> {
             }
         }
         Err(Error::invalid(format!(
-            "no place of this registry may be asked to {needed:?}: see \"capabilities\" in its hosts.toml"
+            "no place of this registry may be asked to {}: see \"capabilities\" in its hosts.toml",
+            needed.name()
         )))
     }
 }

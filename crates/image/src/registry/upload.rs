@@ -30,16 +30,27 @@ pub fn has(client: &Client<'_>, digest: &Digest) -> Result<bool> {
     Ok(answer.status == StatusCode::OK)
 }
 
-/// Sends a blob.
+/// How a blob came to the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Its bytes were sent.
+    Whole,
+    /// Another repository there had it.
+    Mounted,
+}
+
+/// Sends a blob, unless the registry takes it from the repository `from`.
 pub fn blob(
     client: &Client<'_>,
     store: &Store,
-    digest: &Digest,
-    size: u64,
+    (digest, size): (&Digest, u64),
+    from: Option<&str>,
     task: &Task,
-) -> Result<()> {
-    let start = Request::new(Method::POST, client.url("blobs/uploads/")?);
-    let answer = client.patiently(|| client.send(&start, &[StatusCode::ACCEPTED]))?;
+) -> Result<Sent> {
+    let answer = start(client, digest, from)?;
+    if answer.status == StatusCode::CREATED {
+        return Ok(Sent::Mounted);
+    }
     let mut upload = Upload {
         client,
         place: answer.location()?,
@@ -50,7 +61,7 @@ pub fn blob(
         reader.finish()?;
         upload.finish(digest, &bytes)?;
         task.advance(size);
-        return Ok(());
+        return Ok(Sent::Whole);
     }
     let chunk = chunk_size(&answer)?;
     let mut sent = 0;
@@ -62,7 +73,25 @@ pub fn blob(
     }
     // Before the registry is told that this was all.
     reader.finish()?;
-    upload.finish(digest, &[])
+    upload.finish(digest, &[])?;
+    Ok(Sent::Whole)
+}
+
+/// Begins an upload, or has all of it done by a mount.
+fn start(client: &Client<'_>, digest: &Digest, from: Option<&str>) -> Result<Answer> {
+    let url = client.url("blobs/uploads/")?;
+    if let Some(from) = from {
+        let mount = url.with("mount", digest.as_str()).with("from", from);
+        let request = Request::new(Method::POST, mount);
+        let wanted = [StatusCode::CREATED, StatusCode::ACCEPTED];
+        match client.patiently(|| client.send(&request, &wanted)) {
+            // The other repository may be gone, or not be ours to read: that is no reason not to send.
+            Err(_) => client.check_stopped()?,
+            answer => return answer,
+        }
+    }
+    let request = Request::new(Method::POST, url);
+    client.patiently(|| client.send(&request, &[StatusCode::ACCEPTED]))
 }
 
 /// Sends a manifest or index under a tag or its own digest.

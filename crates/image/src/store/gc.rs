@@ -97,6 +97,11 @@ impl Store {
                 files::remove_tree(self.sums.as_fd(), &name)?;
             }
         }
+        for name in files::names(self.origins.as_fd())? {
+            if !digest_of(&name).is_some_and(|digest| marked.blobs.contains(&digest)) {
+                files::remove_tree(self.origins.as_fd(), &name)?;
+            }
+        }
         for name in files::names(self.locks.as_fd())? {
             // Nobody holds one: unpacking holds a lease.
             files::remove_tree(self.locks.as_fd(), &name)?;

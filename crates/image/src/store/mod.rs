@@ -8,6 +8,7 @@
 //! layers/<chain id>/                            one unpacked layer each, as overlayfs takes it; appears complete
 //! sums/<chain id>                               what that directory holds, as mtree(5) with digests
 //! cache/<key>                                   the build's cache
+//! origins/<hex>                                 the repositories that a blob came from
 //! tmp/<random>                                  everything that is not finished; swept when nobody holds its lock
 //! tmp/partial-<hex>                             of that a blob that the next pull goes on with; swept when it is old
 //! locks/<chain id>  index.lock  gc.lock         flock
@@ -23,6 +24,7 @@ pub mod gc;
 pub mod index;
 pub mod layers;
 pub mod lock;
+mod origins;
 mod partial;
 pub mod scratch;
 mod sums;
@@ -64,6 +66,7 @@ pub struct Store {
     locks: OwnedFd,
     cache: OwnedFd,
     sums: OwnedFd,
+    origins: OwnedFd,
 }
 
 /// The right to add content: as long as one is held, no clean-up removes blobs that no image names yet. Hold it from
@@ -132,6 +135,7 @@ impl Store {
             locks: files::make_dir(&root, "locks")?,
             cache: files::make_dir(&root, "cache")?,
             sums: files::make_dir(&root, "sums")?,
+            origins: files::make_dir(&root, "origins")?,
             path,
             root,
             tmp,

@@ -55,7 +55,7 @@ impl Served {
         }
     }
 
-    fn is_layer(&self, request: &Request) -> bool {
+    pub fn is_layer(&self, request: &Request) -> bool {
         request.path().ends_with(Digest::of(&self.layer).as_str())
     }
 

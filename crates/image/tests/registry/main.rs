@@ -11,10 +11,13 @@
 
 mod credentials;
 mod hostile;
+mod mirrors;
 mod observer;
 mod peers;
 mod push;
+mod resume;
 mod server;
 mod supply;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use corten_image::image::Image;
 use corten_image::progress::Progress;
-use corten_image::registry::{self, Observer, Platforms, Wanted};
+use corten_image::registry::{self, Extent, Observer, Platforms, Wanted};
 use corten_image::{Digest, Error, Reference, Result, Store};
 use serde_json::json;
 
@@ -183,5 +183,53 @@ fn all_platforms_are_all_that_an_index_names() {
     assert!(
         format!("{collected:?}").contains("blobs: 0"),
         "{collected:?}"
+    );
+}
+
+#[test]
+fn a_whole_index_is_sent_or_nothing() {
+    let several = Arc::new(Several::new());
+    let served = several.clone();
+    let server = Server::new(move |request| match request.method.as_str() {
+        "GET" => served.honest(request),
+        "HEAD" => answer(404, ""),
+        "POST" => answer(202, "").header("Location", "/v2/x/uploads/1"),
+        _ => answer(201, ""),
+    });
+    let dir = Dir::new("registry-all");
+    let store = Store::open(&dir.join("store")).unwrap();
+    let from = Reference::parse(&format!("{}/team/x:1", server.address)).unwrap();
+    let to = Reference::parse(&format!("{}/team/y:1", server.address)).unwrap();
+    let push = |extent| registry::push(&store, &from, &to, extent, &options(), &Progress::Silent);
+    pull(&server, &store, &Wanted::default()).unwrap();
+    let before = server.seen().len();
+    let error = push(Extent::All).unwrap_err().to_string();
+    let other = Digest::of(&several.images[1].manifest);
+    let expected = format!(
+        "the store lacks manifest {other} for unknown/unknown; pull --all-platforms gets all of an index"
+    );
+    assert!(error.contains(&expected), "{error}");
+    assert_eq!(server.seen().len(), before, "nothing was sent");
+    let own = push(Extent::Fitting).unwrap();
+    assert_eq!(
+        own.digest().to_string(),
+        Digest::of(&several.images[0].manifest).to_string()
+    );
+
+    let wanted = Wanted {
+        platforms: Platforms::All,
+        ..Wanted::default()
+    };
+    pull(&server, &store, &wanted).unwrap();
+    let whole = push(Extent::All).unwrap();
+    assert_eq!(
+        whole.digest().to_string(),
+        Digest::of(&several.index).to_string()
+    );
+    let seen = server.seen();
+    let last = seen.last().unwrap();
+    assert_eq!(
+        (last.path(), &last.body),
+        ("/v2/team/y/manifests/1", &several.index)
     );
 }

@@ -2,19 +2,18 @@
 //! A real registry on this machine, Debian's `docker-registry`, and other tools that use it as well. What is not
 //! installed is skipped, visibly.
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use corten_image::layer::Compression;
 use corten_image::progress::Progress;
-use corten_image::registry::{self, Wanted};
+use corten_image::registry::{self, Extent, Wanted};
 use corten_image::{Reference, Store};
 
 use super::hostile::options;
 use super::support::{Dir, file, image, name_image};
 
-fn has(tool: &str, test: &str) -> bool {
+pub fn has(tool: &str, test: &str) -> bool {
     let found = Command::new(tool)
         .arg("--version")
         .output()
@@ -25,31 +24,29 @@ fn has(tool: &str, test: &str) -> bool {
     found
 }
 
-fn run(program: &str, args: &[&str]) {
+pub fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{program} {args:?}: {error}");
 }
 
 /// A registry that ends with the test.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Registry {
-    fn start(dir: &Dir, tls: Option<(&Path, &Path)>) -> Self {
+    /// With `tls`, the lines of its configuration's section of that name.
+    pub fn start(dir: &Dir, tls: &[String]) -> Self {
         // A port that was free a moment ago.
         let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = probe.local_addr().unwrap().to_string();
         drop(probe);
-        let tls = tls.map_or(String::new(), |(certificate, key)| {
-            format!(
-                "  tls:\n    certificate: {}\n    key: {}\n",
-                certificate.display(),
-                key.display()
-            )
-        });
+        let tls = match tls {
+            [] => String::new(),
+            lines => format!("  tls:\n    {}\n", lines.join("\n    ")),
+        };
         let config = format!(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{tls}",
             dir.join("registry").display()
@@ -106,8 +103,16 @@ pub fn make(store: &Store, text: &str) {
     .unwrap();
 }
 
-fn push(store: &Store, from: &str, to: &str) {
-    registry::push(store, &name(from), &name(to), &options(), &Progress::Silent).unwrap();
+pub fn push(store: &Store, from: &str, to: &str) {
+    registry::push(
+        store,
+        &name(from),
+        &name(to),
+        Extent::Fitting,
+        &options(),
+        &Progress::Silent,
+    )
+    .unwrap();
 }
 
 fn pull(store: &Store, from: &str) {
@@ -137,7 +142,7 @@ fn what_is_pushed_can_be_pulled() {
         return;
     }
     let dir = Dir::new("registry-real");
-    let registry = Registry::start(&dir, None);
+    let registry = Registry::start(&dir, &[]);
     let there = format!("{}/team/demo:1", registry.address);
     let (first, second) = (store(&dir, "first"), store(&dir, "second"));
     make(&first, "demo:1");
@@ -162,7 +167,7 @@ fn other_tools_pull_what_is_pushed_and_push_what_is_pulled() {
         return;
     }
     let dir = Dir::new("registry-tools");
-    let registry = Registry::start(&dir, None);
+    let registry = Registry::start(&dir, &[]);
     let there = format!("{}/team/demo:1", registry.address);
     let (first, second) = (store(&dir, "first"), store(&dir, "second"));
     make(&first, "demo:1");
@@ -211,63 +216,4 @@ fn other_tools_pull_what_is_pushed_and_push_what_is_pulled() {
         pull(&second, &back);
         whole(&second, &back);
     }
-}
-
-#[test]
-fn tls_needs_an_authority_that_is_known() {
-    const TEST: &str = "tls_needs_an_authority_that_is_known";
-    if !has("docker-registry", TEST) || !Path::new("/usr/bin/openssl").exists() {
-        eprintln!("SKIPPED {TEST}: needs docker-registry and openssl");
-        return;
-    }
-    let dir = Dir::new("registry-tls");
-    let (certificate, key) = (dir.join("tls.pem"), dir.join("tls.key"));
-    let (certificate_text, key_text) = (certificate.to_str().unwrap(), key.to_str().unwrap());
-    run(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-subj",
-            "/CN=x",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            "-days",
-            "2",
-            "-keyout",
-            key_text,
-            "-out",
-            certificate_text,
-        ],
-    );
-    let registry = Registry::start(&dir, Some((&certificate, &key)));
-    let first = store(&dir, "first");
-    make(&first, "demo:1");
-    let there = format!("{}/demo:1", registry.address);
-    let program = |args: &[&str], authority: &str| {
-        Command::new(env!("CARGO_BIN_EXE_corten-image"))
-            .args(args)
-            .env("SSL_CERT_FILE", authority)
-            .output()
-            .unwrap()
-    };
-    let path = dir.join("first").display().to_string();
-    let args = ["--store", path.as_str(), "push", "demo:1", there.as_str()];
-    let output = program(&args, "/etc/hostname");
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success());
-    assert!(
-        error.contains("certificate") && error.contains("SSL_CERT_FILE"),
-        "{error}"
-    );
-    let output = program(&args, certificate_text);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{error}");
 }

@@ -35,6 +35,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// So much of the body is sent before the connection is closed.
     pub cut: Option<usize>,
+    /// So long nothing comes, after what is sent of the body.
+    pub stall: Option<std::time::Duration>,
     /// No Content-Length: the body ends with the connection.
     pub is_endless: bool,
 }
@@ -108,6 +110,10 @@ fn serve(
         }
         let most = answer.cut.unwrap_or(answer.body.len());
         writer.write_all(&answer.body[..most])?;
+        if let Some(time) = answer.stall {
+            writer.flush()?;
+            std::thread::sleep(time);
+        }
         if answer.cut.is_some() || answer.is_endless {
             return stream.shutdown(std::net::Shutdown::Both);
         }
