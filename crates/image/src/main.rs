@@ -35,9 +35,11 @@ enum Verb {
     Pull(command::pull::Args),
     Push(command::push::Args),
     Repair(command::verify::RepairArgs),
+    Referrers(command::referrers::Args),
     Rm(command::rm::Args),
     Run(command::run::Args),
     Tag(command::tag::Args),
+    Tags(command::tags::Args),
     Unpack(command::unpack::Args),
     Verify(command::verify::Args),
 }
@@ -64,9 +66,11 @@ impl Cli {
             Verb::Pull(args) => command::pull::run(&store, args)?,
             Verb::Push(args) => command::push::run(&store, args)?,
             Verb::Repair(args) => command::verify::repair(&store, args)?,
+            Verb::Referrers(args) => command::referrers::run(args)?,
             Verb::Rm(args) => command::rm::run(&store, args)?,
             Verb::Run(args) => return command::run::run(&store, args),
             Verb::Tag(args) => command::tag::run(&store, args)?,
+            Verb::Tags(args) => command::tags::run(args)?,
             Verb::Unpack(args) => command::unpack::run(&store, args)?,
             Verb::Verify(args) => command::verify::run(&store, args)?,
         }

@@ -10,10 +10,12 @@ pub mod login;
 mod process;
 pub mod pull;
 pub mod push;
+pub mod referrers;
 mod registry;
 pub mod rm;
 pub mod run;
 pub mod tag;
+pub mod tags;
 pub mod unpack;
 pub mod verify;
 

@@ -121,10 +121,15 @@ impl<'a> Client<'a> {
             .place
             .base
             .join(&format!("{}/{rest}", self.repository))?;
-        Ok(match &self.place.stands_for {
-            Some(registry) => url.with("ns", registry),
-            None => url,
-        })
+        Ok(self.named(url))
+    }
+
+    /// With the registry that the place stands for in the URL's query, if it stands for one.
+    pub fn named(&self, url: Url) -> Url {
+        match &self.place.stands_for {
+            Some(registry) if !url.has("ns") => url.with("ns", registry),
+            _ => url,
+        }
     }
 
     /// Fails once somebody wants no more.

@@ -18,9 +18,11 @@ mod hosts;
 mod login;
 mod message;
 mod observer;
+mod pages;
 mod place;
 mod pull;
 mod push;
+mod referrers;
 mod sources;
 mod supply;
 mod token;
@@ -35,9 +37,11 @@ pub use client::Patience;
 pub use credentials::AuthFiles;
 pub use login::{login, logout};
 pub use observer::Observer;
+pub use pages::tags;
 pub use place::CertsDirs;
 pub use pull::{Platforms, Pulled, Wanted, pull};
 pub use push::{Extent, push};
+pub use referrers::referrers;
 pub use supply::{Policy, Supply};
 
 /// Whether registries on other machines may be spoken to in clear; those on this one always may.

@@ -9,7 +9,7 @@ use oci_spec::image::Descriptor;
 use super::client::Client;
 use super::upload::Sent;
 use super::workers::Stop;
-use super::{Options, sources, upload, workers};
+use super::{Options, referrers, sources, upload, workers};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::{self, Document, Image};
@@ -109,7 +109,8 @@ impl Push<'_> {
             let bytes = self.store.read_document(&digest, descriptor.size())?;
             let name = if at == last { tag } else { digest.as_str() };
             let media_type = descriptor.media_type().to_string();
-            upload::manifest(self.client, name, &media_type, &digest, &bytes)?;
+            let answer = upload::manifest(self.client, name, &media_type, &digest, &bytes)?;
+            referrers::announce(self.client, descriptor, &bytes, &answer)?;
         }
         Ok(())
     }

@@ -94,14 +94,14 @@ fn start(client: &Client<'_>, digest: &Digest, from: Option<&str>) -> Result<Ans
     client.patiently(|| client.send(&request, &[StatusCode::ACCEPTED]))
 }
 
-/// Sends a manifest or index under a tag or its own digest.
+/// Sends a manifest or index under a tag or its own digest. Gives back what the registry says to it.
 pub fn manifest(
     client: &Client<'_>,
     name: &str,
     media_type: &str,
     digest: &Digest,
     bytes: &[u8],
-) -> Result<()> {
+) -> Result<Answer> {
     let request = Request::new(Method::PUT, client.url(&format!("manifests/{name}"))?)
         .header(header::CONTENT_TYPE, media_type)
         .body(bytes);
@@ -111,7 +111,7 @@ pub fn manifest(
             "put {}: the registry made {said} of it",
             request.url
         ))),
-        _ => Ok(()),
+        _ => Ok(answer),
     }
 }
 

@@ -119,6 +119,14 @@ impl Url {
         }
     }
 
+    /// Whether its query has `name`.
+    pub fn has(&self, name: &str) -> bool {
+        let (_, query) = self.target.split_once('?').unwrap_or_default();
+        query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some(name))
+    }
+
     /// Whether the connection is encrypted.
     pub fn scheme(&self) -> Scheme {
         self.scheme

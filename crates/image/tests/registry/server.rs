@@ -92,6 +92,8 @@ fn serve(
     handler: &dyn Fn(&Request) -> Answer,
     seen: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
+    // An answer goes out in pieces; none of them waits for the last one's acknowledgement.
+    stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader)? {
         seen.lock().unwrap().push(request.clone());
