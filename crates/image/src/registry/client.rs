@@ -19,7 +19,6 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Method, Request as HttpRequest, StatusCode, header};
 
-use super::Options;
 use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
 use super::message::{Answer, Failure, Request, refusal, shown};
@@ -28,6 +27,7 @@ use super::token::{self, Asked};
 use super::transport::{agent, run, tls_error};
 use super::url::{Scheme, Url};
 use super::workers::Stop;
+use super::{Limits, Options};
 use crate::error::{Context, Error, Kind, Result};
 
 const REDIRECTS: usize = 5;
@@ -106,6 +106,11 @@ impl<'a> Client<'a> {
     /// Where it is.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// How long it may take.
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
     }
 
     /// Fails unless the registry lets us in.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
@@ -58,9 +59,20 @@ impl fmt::Debug for Credentials {
 }
 
 /// Where credentials are looked for: the first file that has some for a registry counts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AuthFiles {
     paths: Vec<PathBuf>,
+    helper_limit: Duration,
+}
+
+/// A helper may ask its user to unlock something.
+const HELPER_LIMIT: Duration = Duration::from_secs(120);
+
+impl Default for AuthFiles {
+    /// None.
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -84,7 +96,24 @@ struct Entry {
 impl AuthFiles {
     /// These, in this order.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths }
+        Self {
+            paths,
+            helper_limit: HELPER_LIMIT,
+        }
+    }
+
+    /// With so much time for helpers; one that takes longer is killed.
+    #[must_use]
+    pub fn with_helper_limit(self, helper_limit: Duration) -> Self {
+        Self {
+            helper_limit,
+            ..self
+        }
+    }
+
+    /// How much time helpers have.
+    pub(super) fn helper_limit(&self) -> Duration {
+        self.helper_limit
     }
 
     /// `$REGISTRY_AUTH_FILE` alone if it is set; else `containers/auth.json` in `$XDG_RUNTIME_DIR` (or where podman keeps
@@ -132,7 +161,7 @@ impl AuthFiles {
                 let Some(bytes) = read_file(path)? else {
                     return Ok(None);
                 };
-                parse(&bytes)?.find(&keys)
+                parse(&bytes)?.find(&keys, self.helper_limit)
             };
             let found = read().with_context(|| format!("read {}", path.display()))?;
             if found.is_some() {
@@ -195,10 +224,10 @@ fn bare(key: &str) -> &str {
 }
 
 impl AuthFile {
-    fn find(&self, keys: &[String]) -> Result<Option<Credentials>> {
+    fn find(&self, keys: &[String], limit: Duration) -> Result<Option<Credentials>> {
         for key in keys {
             if let Some(helper) = self.cred_helpers.get(key) {
-                return helper::get(helper, key);
+                return helper::get(helper, key, limit);
             }
             let entry = self.auths.get(key).or_else(|| {
                 self.auths
@@ -214,7 +243,7 @@ impl AuthFile {
             return Ok(None);
         };
         for key in keys {
-            if let Some(found) = helper::get(helper, key)? {
+            if let Some(found) = helper::get(helper, key, limit)? {
                 return Ok(Some(found));
             }
         }
@@ -262,7 +291,7 @@ mod tests {
     fn find(file: &str, reference: &str) -> Result<Option<Credentials>> {
         let reference = crate::Reference::parse(reference)?;
         let host = reference.host().unwrap();
-        parse(file.as_bytes())?.find(&keys(host, reference.repository()))
+        parse(file.as_bytes())?.find(&keys(host, reference.repository()), HELPER_LIMIT)
     }
 
     #[test]

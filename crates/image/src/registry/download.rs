@@ -2,7 +2,7 @@
 //! Manifests and blobs out of a registry into the store.
 
 use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use oci_spec::image::{Descriptor, MediaType};
 use ureq::http::{Method, StatusCode, header};
@@ -23,8 +23,7 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.o
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
-/// A blob that brings less than [`LEAST`] bytes in this time is as good as cut.
-const WINDOW: Duration = Duration::from_secs(60);
+/// A blob that brings less in the time that is given for it is as good as cut.
 const LEAST: u64 = 16 << 10;
 
 /// An attempt that brings this much of a blob is none of the few that may fail.
@@ -252,7 +251,7 @@ impl Blob<'_> {
                 .context("write blob")?;
             self.task.advance(count as u64);
             brought += count as u64;
-            if since.elapsed() > WINDOW {
+            if since.elapsed() > self.client.limits().window {
                 if brought < LEAST && left > 0 {
                     return Err(self.broken("it comes too slowly"));
                 }

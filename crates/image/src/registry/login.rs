@@ -36,7 +36,13 @@ pub fn login(host: &str, name: &str, password: &str, options: &Options) -> Resul
         let path = options.auth_files.first()?;
         let mut document = read(path)?;
         if let Some(helper) = helper_of(&document, host) {
-            return helper::store(&helper, host, name, password);
+            return helper::store(
+                &helper,
+                host,
+                name,
+                password,
+                options.auth_files.helper_limit(),
+            );
         }
         let auth = STANDARD.encode(format!("{name}:{password}"));
         auths(&mut document)?.insert(host.to_owned(), json!({"auth": auth}));
@@ -52,7 +58,7 @@ pub fn logout(host: &str, options: &Options) -> Result<()> {
         let path = options.auth_files.first()?;
         let mut document = read(path)?;
         let was_helped = match helper_of(&document, host) {
-            Some(helper) => helper::erase(&helper, host)?,
+            Some(helper) => helper::erase(&helper, host, options.auth_files.helper_limit())?,
             None => false,
         };
         if auths(&mut document)?.remove(host).is_some() {

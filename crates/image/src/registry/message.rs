@@ -10,6 +10,7 @@ use serde::Deserialize;
 use ureq::Body;
 use ureq::http::{HeaderMap, Method, StatusCode, header};
 
+use super::retry;
 use super::url::Url;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -145,12 +146,7 @@ pub fn refusal(method: &Method, answer: &mut Answer) -> Failure {
     let error = Error::new(kind, text);
     match status.as_u16() {
         401 | 403 => Failure::Lasting(error.remedy("log in, or ask for access")),
-        429 | 500 | 502 | 503 | 504 => {
-            let after = answer
-                .header("retry-after")
-                .and_then(|value| value.trim().parse().ok());
-            Failure::Passing(error, after.map(Duration::from_secs))
-        }
+        408 | 429 | 500 | 502 | 503 | 504 => Failure::Passing(error, retry::after(&answer.headers)),
         _ => Failure::Lasting(error),
     }
 }

@@ -23,6 +23,7 @@ mod place;
 mod pull;
 mod push;
 mod referrers;
+mod retry;
 mod sources;
 mod supply;
 mod token;
@@ -63,6 +64,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Until an answer's headers are there; until all of a document is.
     pub answer: Duration,
+    /// For the next 16 KiB of a blob: what comes more slowly is as good as cut.
+    pub window: Duration,
 }
 
 impl Default for Limits {
@@ -71,6 +74,7 @@ impl Default for Limits {
             connect: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             answer: Duration::from_secs(300),
+            window: Duration::from_secs(60),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::credentials::read_file;
 use super::hosts::{Capability, Hosts, Pair, Settings};
 use super::transport::{Tls, Verify, check_client};
 use super::url::{Scheme, Url};
-use super::{Options, PlainHttp};
+use super::{Limits, Options, PlainHttp};
 use crate::error::{Context, Error, Result};
 
 /// docker's own registry, and where it answers.
@@ -115,7 +115,7 @@ pub fn places(host: &str, options: &Options) -> Result<Vec<Place>> {
     let make = |hosts: Hosts| -> Result<Vec<Place>> {
         let mut places = Vec::new();
         for (name, settings) in hosts.others {
-            let place = other(&name, host, settings, &dir);
+            let place = other(&name, host, settings, &dir, &options.limits);
             places.push(place.with_context(|| format!("host {name:?}"))?);
         }
         let server = hosts.server.as_deref();
@@ -175,7 +175,8 @@ fn own(
     let tls = tls(&settings, dir)?;
     let (url, key) = match server {
         Some(server) => {
-            let url = location(server, &tls).with_context(|| format!("server {server:?}"))?;
+            let url = location(server, &tls, &options.limits)
+                .with_context(|| format!("server {server:?}"))?;
             let key = match url.authority() {
                 found if found == DOCKER_HOST => DOCKER.to_owned(),
                 found => found,
@@ -185,7 +186,7 @@ fn own(
         None => {
             let name = if host == DOCKER { DOCKER_HOST } else { host };
             let mut url = Url::new(Scheme::Tls, name, "/")?;
-            if options.plain_http == PlainHttp::Allowed || tls.is_absent_at(&url) {
+            if options.plain_http == PlainHttp::Allowed || tls.is_absent_at(&url, &options.limits) {
                 url = Url::new(Scheme::Plain, name, "/")?;
             }
             (url, host.to_owned())
@@ -202,9 +203,9 @@ fn own(
 }
 
 /// Another place for the content of the registry `host`.
-fn other(name: &str, host: &str, settings: Settings, dir: &Path) -> Result<Place> {
+fn other(name: &str, host: &str, settings: Settings, dir: &Path, limits: &Limits) -> Result<Place> {
     let tls = tls(&settings, dir)?;
-    let url = location(name, &tls)?;
+    let url = location(name, &tls, limits)?;
     let key = match url.authority() {
         found if found == DOCKER_HOST => DOCKER.to_owned(),
         found => found,
@@ -220,12 +221,12 @@ fn other(name: &str, host: &str, settings: Settings, dir: &Path) -> Result<Place
 }
 
 /// A URL, or a host alone: that has TLS unless it is this machine and has none.
-fn location(name: &str, tls: &Tls) -> Result<Url> {
+fn location(name: &str, tls: &Tls, limits: &Limits) -> Result<Url> {
     if name.contains("://") {
         return Url::parse(name);
     }
     let url = Url::parse(&format!("https://{name}"))?;
-    match tls.is_absent_at(&url) {
+    match tls.is_absent_at(&url, limits) {
         true => Url::parse(&format!("http://{name}")),
         false => Ok(url),
     }
@@ -337,12 +338,28 @@ mod tests {
                 override_path,
                 ..Settings::default()
             };
-            let place = other(name, "h.example", settings, Path::new("")).unwrap();
+            let place = other(
+                name,
+                "h.example",
+                settings,
+                Path::new(""),
+                &Limits::default(),
+            )
+            .unwrap();
             assert_eq!(place.base.to_string(), expected);
             assert_eq!(place.stands_for.as_deref(), Some("h.example"));
         }
         for bad in ["ftp://m.example", "https://u:p@m.example", ""] {
-            assert!(other(bad, "h.example", Settings::default(), Path::new("")).is_err());
+            assert!(
+                other(
+                    bad,
+                    "h.example",
+                    Settings::default(),
+                    Path::new(""),
+                    &Limits::default()
+                )
+                .is_err()
+            );
         }
     }
 

@@ -60,8 +60,8 @@ impl Tls {
     }
 
     /// Whether `base` is a server on this machine that has no TLS.
-    pub fn is_absent_at(&self, base: &Url) -> bool {
-        base.is_loopback() && !speaks_tls(&agent(self, &Limits::default()), base)
+    pub fn is_absent_at(&self, base: &Url, limits: &Limits) -> bool {
+        base.is_loopback() && !speaks_tls(&agent(self, limits), base)
     }
 }
 

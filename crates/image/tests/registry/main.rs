@@ -11,6 +11,7 @@
 
 mod credentials;
 mod hostile;
+mod limits;
 mod lists;
 mod mirrors;
 mod observer;

@@ -37,6 +37,8 @@ pub struct Answer {
     pub cut: Option<usize>,
     /// So long nothing comes, after what is sent of the body.
     pub stall: Option<std::time::Duration>,
+    /// So long after each byte of the body.
+    pub drip: Option<std::time::Duration>,
     /// No Content-Length: the body ends with the connection.
     pub is_endless: bool,
 }
@@ -111,7 +113,15 @@ fn serve(
             continue;
         }
         let most = answer.cut.unwrap_or(answer.body.len());
-        writer.write_all(&answer.body[..most])?;
+        match answer.drip {
+            Some(pause) => {
+                for byte in &answer.body[..most] {
+                    writer.write_all(&[*byte])?;
+                    std::thread::sleep(pause);
+                }
+            }
+            None => writer.write_all(&answer.body[..most])?,
+        }
         if let Some(time) = answer.stall {
             writer.flush()?;
             std::thread::sleep(time);
