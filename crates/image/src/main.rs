@@ -8,7 +8,8 @@ mod command;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use corten_image::progress::{self, Style};
 use corten_image::{Result, Store};
 
 /// Builds, stores and unpacks OCI images.
@@ -18,8 +19,23 @@ struct Cli {
     /// Where images are kept: an OCI image layout (default: /var/lib/corten, or $XDG_DATA_HOME/corten for a user, ~/.local/share/corten where that is not set)
     #[arg(long, global = true, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    progress: Progress,
     #[command(subcommand)]
     verb: Verb,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Progress {
+    /// Bars on a terminal, lines otherwise
+    Auto,
+    /// One line for each finished task
+    Plain,
+    /// One JSON object per line, errors as well
+    Json,
+    /// Not at all
+    None,
 }
 
 #[derive(Subcommand)]
@@ -53,6 +69,12 @@ impl Cli {
     }
 
     fn run(&self) -> std::result::Result<u8, command::Failure> {
+        progress::choose(match self.progress {
+            Progress::Auto => Style::Auto,
+            Progress::Plain => Style::Plain,
+            Progress::Json => Style::Json,
+            Progress::None => Style::None,
+        });
         let store = self.open_store()?;
         match &self.verb {
             Verb::Build(args) => command::build::run(&store, args)?,

@@ -1,10 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Progress of long work on stderr: bars on a terminal, one line per finished task otherwise, or nothing.
+//! Progress of long work on stderr: bars on a terminal, one line per finished task otherwise, JSON for a program that
+//! reads it, or nothing.
+//!
+//! As JSON it is one object per line. `event` says which:
+//!
+//! ```text
+//! progress   task, done, total (absent where there is no measure), rate (bytes per second since the last one)
+//! done       task, done, total, seconds, outcome (absent where there is no more to say)
+//! line       text: what people would read
+//! error      text: why the program fails, its last line
+//! ```
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// A task tells of itself no more often than this.
+const PACE: Duration = Duration::from_millis(100);
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Bars if stderr is a terminal, lines otherwise.
+    Auto,
+    /// Lines.
+    Plain,
+    /// JSON.
+    Json,
+    /// Not at all.
+    None,
+}
+
+/// What the whole program's stderr has.
+static CHOSEN: OnceLock<Style> = OnceLock::new();
 
 /// Where progress goes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -15,6 +47,8 @@ pub enum Progress {
     Lines,
     /// Bars.
     Bars(MultiProgress),
+    /// JSON.
+    Events,
 }
 
 /// One piece of work that progresses.
@@ -29,14 +63,81 @@ enum Shown {
     Silent,
     Lines,
     Bar(ProgressBar),
+    Events(Arc<Meter>),
+}
+
+/// What is told of a task as JSON.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Progress {
+        task: &'a str,
+        done: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        rate: u64,
+    },
+    Done {
+        task: &'a str,
+        done: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        seconds: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outcome: Option<&'a str>,
+    },
+    Line {
+        text: &'a str,
+    },
+    Error {
+        text: &'a str,
+    },
+}
+
+/// How far a task is, and when that was last told.
+#[derive(Debug)]
+struct Meter {
+    total: Option<u64>,
+    done: AtomicU64,
+    started: Instant,
+    told: Mutex<(Instant, u64)>,
+}
+
+/// Chooses, for all that [`Progress::stderr`] gives from now on. The first choice stays.
+pub fn choose(style: Style) {
+    // There is one already.
+    let _ = CHOSEN.set(style);
+}
+
+/// Whether stderr has JSON alone.
+pub fn is_json() -> bool {
+    CHOSEN.get() == Some(&Style::Json)
+}
+
+/// Says why the program fails, in the form that was chosen.
+pub fn error(text: &str) {
+    match is_json() {
+        true => tell(&Event::Error { text }),
+        false => print(text),
+    }
+}
+
+/// Says something beside the result, in the form that was chosen.
+pub fn note(text: &str) {
+    match is_json() {
+        true => tell(&Event::Line { text }),
+        false => print(text),
+    }
 }
 
 impl Progress {
-    /// Bars if stderr is a terminal, lines otherwise.
+    /// As was chosen; if nothing was, bars if stderr is a terminal, lines otherwise.
     pub fn stderr() -> Self {
-        match std::io::stderr().is_terminal() {
-            true => Self::Bars(MultiProgress::new()),
-            false => Self::Lines,
+        match CHOSEN.get().unwrap_or(&Style::Auto) {
+            Style::Auto if std::io::stderr().is_terminal() => Self::Bars(MultiProgress::new()),
+            Style::Auto | Style::Plain => Self::Lines,
+            Style::Json => Self::Events,
+            Style::None => Self::Silent,
         }
     }
 
@@ -58,6 +159,7 @@ impl Progress {
             Self::Lines => print(text),
             // A terminal that went away is no reason to stop the work.
             Self::Bars(bars) => bars.println(text).unwrap_or_default(),
+            Self::Events => tell(&Event::Line { text }),
         }
     }
 
@@ -77,6 +179,11 @@ impl Progress {
                 bar.enable_steady_tick(Duration::from_millis(120));
                 Shown::Bar(bar)
             }
+            Self::Events => {
+                let meter = Meter::new(total);
+                tell(&meter.progress(&label, 0, 0));
+                Shown::Events(Arc::new(meter))
+            }
         };
         Task { label, shown }
     }
@@ -85,15 +192,25 @@ impl Progress {
 impl Task {
     /// `count` more is done.
     pub fn advance(&self, count: u64) {
-        if let Shown::Bar(bar) = &self.shown {
-            bar.inc(count);
+        match &self.shown {
+            Shown::Silent | Shown::Lines => {}
+            Shown::Bar(bar) => bar.inc(count),
+            Shown::Events(meter) => {
+                meter.done.fetch_add(count, Ordering::Relaxed);
+                meter.pace(&self.label);
+            }
         }
     }
 
     /// So much is done, be it more or less than before.
     pub fn set(&self, done: u64) {
-        if let Shown::Bar(bar) = &self.shown {
-            bar.set_position(done);
+        match &self.shown {
+            Shown::Silent | Shown::Lines => {}
+            Shown::Bar(bar) => bar.set_position(done),
+            Shown::Events(meter) => {
+                meter.done.store(done, Ordering::Relaxed);
+                meter.pace(&self.label);
+            }
         }
     }
 
@@ -104,11 +221,101 @@ impl Task {
             Shown::Silent => {}
             Shown::Lines => print(&format!("{}{separator}{outcome}", self.label)),
             Shown::Bar(bar) => bar.finish_and_clear(),
+            Shown::Events(meter) => tell(&Event::Done {
+                task: &self.label,
+                done: meter.done.load(Ordering::Relaxed),
+                total: meter.total,
+                seconds: meter.started.elapsed().as_secs_f64(),
+                outcome: Some(outcome).filter(|outcome| !outcome.is_empty()),
+            }),
         }
     }
 }
 
+impl Meter {
+    fn new(total: Option<u64>) -> Self {
+        let now = Instant::now();
+        Self {
+            total,
+            done: AtomicU64::new(0),
+            started: now,
+            told: Mutex::new((now, 0)),
+        }
+    }
+
+    fn progress<'a>(&self, task: &'a str, done: u64, rate: u64) -> Event<'a> {
+        Event::Progress {
+            task,
+            done,
+            total: self.total,
+            rate,
+        }
+    }
+
+    /// Tells how far it is, if that was not told a moment ago.
+    fn pace(&self, task: &str) {
+        // Who is telling right now tells enough.
+        let Ok(mut told) = self.told.try_lock() else {
+            return;
+        };
+        let (now, done) = (Instant::now(), self.done.load(Ordering::Relaxed));
+        let passed = now.duration_since(told.0);
+        if passed < PACE {
+            return;
+        }
+        let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let rate = done.saturating_sub(told.1).saturating_mul(1000) / millis.max(1);
+        *told = (now, done);
+        tell(&self.progress(task, done, rate));
+    }
+}
+
+fn tell(event: &Event<'_>) {
+    // Such an event has nothing that can't be written.
+    print(&serde_json::to_string(event).unwrap_or_default());
+}
+
 fn print(text: &str) {
-    // A closed stderr is no reason to stop the work.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    // One write for a line: those of several threads don't mix. A closed stderr is no reason to stop the work.
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_as_they_are_documented() {
+        let meter = Meter::new(Some(10));
+        for (event, expected) in [
+            (
+                meter.progress("pull \"x\"", 5, 3),
+                r#"{"event":"progress","task":"pull \"x\"","done":5,"total":10,"rate":3}"#,
+            ),
+            (
+                Meter::new(None).progress("x", 0, 0),
+                r#"{"event":"progress","task":"x","done":0,"rate":0}"#,
+            ),
+            (
+                Event::Done {
+                    task: "x",
+                    done: 10,
+                    total: Some(10),
+                    seconds: 1.5,
+                    outcome: Some("from a"),
+                },
+                r#"{"event":"done","task":"x","done":10,"total":10,"seconds":1.5,"outcome":"from a"}"#,
+            ),
+            (
+                Event::Line { text: "a\nb" },
+                r#"{"event":"line","text":"a\nb"}"#,
+            ),
+            (
+                Event::Error { text: "no" },
+                r#"{"event":"error","text":"no"}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&event).unwrap(), expected);
+        }
+    }
 }

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use corten_image::build::{Cache, Interrupt, Options, build};
 use corten_image::progress::Progress;
 use corten_image::{Error, Reference, Result, Store};
+use serde_json::json;
 
 use super::Failure;
+use super::format::FormatArgs;
 use super::registry::SupplyArgs;
 
 /// Build an image from a Dockerfile
@@ -17,6 +19,8 @@ use super::registry::SupplyArgs;
 pub struct Args {
     #[command(flatten)]
     supply: SupplyArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// The image's name: NAME[:TAG]
     #[arg(short = 't', long = "tag", value_name = "NAME")]
     tag: String,
@@ -50,7 +54,11 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<(), Failure> {
         error: failure.error,
         status: failure.status,
     })?;
-    Ok(super::print(built.id.as_str())?)
+    let document = json!({
+        "name": Reference::parse(&args.tag)?.key(), "id": built.id, "manifest": built.manifest,
+        "cached": built.cached,
+    });
+    Ok(args.format.print(built.id.as_str(), &document)?)
 }
 
 impl Args {

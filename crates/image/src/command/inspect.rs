@@ -7,6 +7,9 @@ use serde_json::json;
 /// Show an image's manifest and config
 #[derive(clap::Args)]
 pub struct Args {
+    /// How the result is printed: there is no other form
+    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = ["json"])]
+    format: String,
     /// NAME[:TAG][@DIGEST], or the first digits of an id
     #[arg(value_name = "IMAGE")]
     image: String,

@@ -4,10 +4,14 @@
 use corten_image::{Image, Result, Store};
 use serde_json::json;
 
+use super::format::{Format, FormatArgs};
+
 /// List images
 #[derive(clap::Args)]
 pub struct Args {
-    /// As JSON
+    #[command(flatten)]
+    format: FormatArgs,
+    /// The same as --format json
     #[arg(long)]
     json: bool,
 }
@@ -27,7 +31,7 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
         rows.push((name, image.id()?.to_string(), size, created));
     }
     rows.sort();
-    if args.json {
+    if args.json || args.format.format == Format::Json {
         let rows: Vec<_> = rows
             .iter()
             .map(|(name, id, size, created)| json!({"name": name, "id": id, "size": size, "created": created}))

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod export;
+mod format;
 pub mod import;
 pub mod inspect;
 pub mod list;
@@ -22,7 +23,7 @@ pub mod verify;
 use std::io::Write;
 use std::process::ExitCode;
 
-use corten_image::{Context, Error, Result};
+use corten_image::{Context, Error, Result, progress};
 
 /// A verb that failed.
 pub struct Failure {
@@ -45,8 +46,7 @@ pub fn print(text: &str) -> Result<()> {
 
 /// Says something beside the result.
 pub fn note(text: &str) {
-    // A closed stderr leaves nobody to tell.
-    let _ = writeln!(std::io::stderr(), "corten-image: {text}");
+    progress::note(&format!("corten-image: {text}"));
 }
 
 /// A number of bytes for people.
@@ -68,7 +68,6 @@ pub fn size(bytes: u64) -> String {
 
 /// Prints why a verb failed.
 pub fn report(failure: &Failure) -> ExitCode {
-    // A closed stderr leaves nobody to tell; the status still tells.
-    let _ = writeln!(std::io::stderr(), "corten-image: {}", failure.error);
+    progress::error(&format!("corten-image: {}", failure.error));
     ExitCode::from(failure.status)
 }

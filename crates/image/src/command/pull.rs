@@ -6,6 +6,7 @@ use corten_image::progress::Progress;
 use corten_image::registry::{Platforms, Wanted};
 use corten_image::{Reference, Result, Store, registry};
 
+use super::format::{FormatArgs, named};
 use super::registry::RegistryArgs;
 
 /// Get an image from a registry
@@ -13,6 +14,8 @@ use super::registry::RegistryArgs;
 pub struct Args {
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// For another machine than this one: OS/ARCHITECTURE[/VARIANT]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -38,5 +41,6 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
     let options = args.registry.options();
     let progress = Progress::stderr();
     let pulled = registry::pull(store, &reference, &wanted, &options, &progress)?;
-    super::print(&pulled.name)
+    let document = named(&pulled.name, &pulled.descriptor);
+    args.format.print(&pulled.name, &document)
 }

@@ -5,6 +5,7 @@ use corten_image::progress::Progress;
 use corten_image::registry::Extent;
 use corten_image::{Reference, Result, Store, registry};
 
+use super::format::{FormatArgs, named};
 use super::registry::RegistryArgs;
 
 /// Send an image to a registry
@@ -12,6 +13,8 @@ use super::registry::RegistryArgs;
 pub struct Args {
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// All that the image's index names, for all machines; without it the manifest for this one is sent if the store lacks others
     #[arg(long)]
     all: bool,
@@ -37,5 +40,7 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
         false => Extent::Fitting,
     };
     let pushed = registry::push(store, &reference, &destination, extent, &options, &progress)?;
-    super::print(&format!("{}@{}", destination.key(), pushed.digest()))
+    let name = destination.key();
+    let text = format!("{name}@{}", pushed.digest());
+    args.format.print(&text, &named(&name, &pushed))
 }

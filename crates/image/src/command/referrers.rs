@@ -4,6 +4,7 @@
 use corten_image::progress::Progress;
 use corten_image::{Reference, Result, registry};
 
+use super::format::{Format, FormatArgs, document};
 use super::registry::RegistryArgs;
 
 /// List what refers to an image in its registry: signatures, attestations
@@ -11,6 +12,8 @@ use super::registry::RegistryArgs;
 pub struct Args {
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Those of this type alone
     #[arg(long, value_name = "TYPE")]
     artifact_type: Option<String>,
@@ -25,6 +28,9 @@ pub fn run(args: &Args) -> Result<()> {
     let options = args.registry.options();
     let wanted = args.artifact_type.as_deref();
     let found = registry::referrers(&reference, wanted, &options, &Progress::stderr())?;
+    if args.format.format == Format::Json {
+        return super::print(&document(&found)?.to_string());
+    }
     for descriptor in found {
         let named = descriptor.artifact_type().as_ref();
         let shown = named.unwrap_or(descriptor.media_type()).to_string();

@@ -4,6 +4,7 @@
 use corten_image::progress::Progress;
 use corten_image::{Reference, Result, registry};
 
+use super::format::{Format, FormatArgs, document};
 use super::registry::RegistryArgs;
 
 /// List the tags that a registry has of an image
@@ -11,6 +12,8 @@ use super::registry::RegistryArgs;
 pub struct Args {
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    format: FormatArgs,
     /// HOST[:PORT]/NAME
     #[arg(value_name = "NAME")]
     name: String,
@@ -21,8 +24,8 @@ pub fn run(args: &Args) -> Result<()> {
     let reference = Reference::parse(&args.name)?;
     let options = args.registry.options();
     let tags = registry::tags(&reference, &options, &Progress::stderr())?;
-    match tags.is_empty() {
-        true => Ok(()),
-        false => super::print(&tags.join("\n")),
+    match args.format.format {
+        Format::Text if tags.is_empty() => Ok(()),
+        _ => args.format.print(&tags.join("\n"), &document(&tags)?),
     }
 }

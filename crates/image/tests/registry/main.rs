@@ -16,6 +16,7 @@ mod lists;
 mod mirrors;
 mod observer;
 mod peers;
+mod progress;
 mod push;
 mod resume;
 mod server;
