@@ -19,6 +19,9 @@ pub const INTEGRATION: &[&str] = &[
     "uidmap",
 ];
 
+/// What the tests of corten-image speak to, and other tools that use it as well.
+pub const REGISTRY: &[&str] = &["docker-registry", "openssl", "podman", "skopeo"];
+
 /// What `bench` and `faults` run.
 pub const MEASURING: &[&str] = &["busybox-static", "strace"];
 

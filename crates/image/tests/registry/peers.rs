@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use corten_image::layer::Compression;
 use corten_image::progress::Progress;
-use corten_image::registry::{self, Extent, Wanted};
+use corten_image::registry::{self, Extent, Platforms, Wanted};
 use corten_image::{Reference, Store};
+use serde_json::{Value, json};
 
-use super::hostile::options;
+use super::hostile::{INDEX, MANIFEST, options};
 use super::support::{Dir, file, image, name_image};
 
 pub fn has(tool: &str, test: &str) -> bool {
@@ -216,4 +217,168 @@ fn other_tools_pull_what_is_pushed_and_push_what_is_pulled() {
         pull(&second, &back);
         whole(&second, &back);
     }
+}
+
+/// An index of two machines' images; the other one's is this one's with another config.
+fn make_index(store: &Store, text: &str) {
+    make(store, "own:1");
+    let own = store.image(&name("own:1")).unwrap();
+    let lease = store.lease().unwrap();
+    let mut lines = Vec::new();
+    for arch in [own.config.architecture().to_string(), "mips".to_owned()] {
+        let mut config: Value = serde_json::from_slice(&own.config_bytes).unwrap();
+        config["architecture"] = json!(arch);
+        let config = store
+            .put_blob(&lease, config.to_string().as_bytes())
+            .unwrap();
+        let mut manifest = serde_json::to_value(&own.manifest).unwrap();
+        manifest["config"]["digest"] = json!(config.0);
+        manifest["config"]["size"] = json!(config.1);
+        let manifest = store
+            .put_blob(&lease, manifest.to_string().as_bytes())
+            .unwrap();
+        lines.push(
+            json!({"mediaType": MANIFEST, "digest": manifest.0, "size": manifest.1,
+            "platform": {"os": "linux", "architecture": arch}}),
+        );
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": lines});
+    let (digest, size) = store
+        .put_blob(&lease, index.to_string().as_bytes())
+        .unwrap();
+    let digest = corten_image::image::oci_digest(&digest).unwrap();
+    let descriptor = oci_spec::image::Descriptor::new(INDEX.into(), size, digest);
+    store.set_name(&lease, &name(text), &descriptor).unwrap();
+}
+
+fn top(store: &Store, text: &str) -> String {
+    store
+        .find(&name(text))
+        .unwrap()
+        .descriptor
+        .digest()
+        .to_string()
+}
+
+#[test]
+fn whole_indexes_go_both_ways() {
+    const TEST: &str = "whole_indexes_go_both_ways";
+    if !has("docker-registry", TEST) || !has("skopeo", TEST) {
+        return;
+    }
+    let dir = Dir::new("registry-indexes");
+    let registry = Registry::start(&dir, &[]);
+    let there = format!("{}/team/index:1", registry.address);
+    let (first, second) = (store(&dir, "first"), store(&dir, "second"));
+    make_index(&first, "index:1");
+    let (from, to, extent) = (name("index:1"), name(&there), Extent::All);
+    registry::push(&first, &from, &to, extent, &options(), &Progress::Silent).unwrap();
+    // Another tool takes all of it, and gives it back.
+    let layout = format!("oci:{}:x", dir.join("layout").display());
+    let from = format!("docker://{there}");
+    run(
+        "skopeo",
+        &[
+            "copy",
+            "--all",
+            "--preserve-digests",
+            "--src-tls-verify=false",
+            &from,
+            &layout,
+        ],
+    );
+    let back = format!("{}/back:1", registry.address);
+    let to = format!("docker://{back}");
+    run(
+        "skopeo",
+        &[
+            "copy",
+            "--all",
+            "--preserve-digests",
+            "--dest-tls-verify=false",
+            &layout,
+            &to,
+        ],
+    );
+    let wanted = Wanted {
+        platforms: Platforms::All,
+        ..Wanted::default()
+    };
+    registry::pull(
+        &second,
+        &name(&back),
+        &wanted,
+        &options(),
+        &Progress::Silent,
+    )
+    .unwrap();
+    assert_eq!(top(&first, "index:1"), top(&second, &back));
+    // It is whole: all of it can be sent on, and layers that are there are mounted.
+    let again = name(&format!("{}/again:1", registry.address));
+    registry::push(
+        &second,
+        &name(&back),
+        &again,
+        extent,
+        &options(),
+        &Progress::Silent,
+    )
+    .unwrap();
+    let tags = registry::tags(
+        &name(&format!("{}/again", registry.address)),
+        &options(),
+        &Progress::Silent,
+    );
+    assert_eq!(tags.unwrap(), ["1"]);
+}
+
+#[test]
+fn a_real_registry_mounts_and_is_a_mirror() {
+    const TEST: &str = "a_real_registry_mounts_and_is_a_mirror";
+    if !has("docker-registry", TEST) {
+        return;
+    }
+    let dir = Dir::new("registry-real-mirror");
+    let registry = Registry::start(&dir, &[]);
+    let first = store(&dir, "first");
+    make(&first, "demo:1");
+    let push = |to: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_corten-image"))
+            .arg("--store")
+            .arg(dir.join("first"))
+            .args(["push", "demo:1", &format!("{}/{to}", registry.address)])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!push("team/one:1").contains("from"));
+    let told = push("team/two:1");
+    assert_eq!(told.matches(" from team/one\n").count(), 3, "{told}");
+    // Nothing answers at the registry's own name; all is at the mirror.
+    let certs = dir.join("certs.d/gone.example");
+    std::fs::create_dir_all(&certs).unwrap();
+    let text = format!("[host.\"http://{}\"]\n", registry.address);
+    std::fs::write(certs.join("hosts.toml"), text).unwrap();
+    let options = registry::Options {
+        certs_dirs: registry::CertsDirs::new(vec![dir.join("certs.d")]),
+        ..options()
+    };
+    let second = store(&dir, "second");
+    let there = name("gone.example/team/two:1");
+    registry::pull(
+        &second,
+        &there,
+        &Wanted::default(),
+        &options,
+        &Progress::Silent,
+    )
+    .unwrap();
+    assert_eq!(
+        whole(&first, "demo:1"),
+        whole(&second, "gone.example/team/two:1")
+    );
+    // It keeps no list of referrers, and there are none under the tag.
+    let found = registry::referrers(&there, None, &options, &Progress::Silent).unwrap();
+    assert!(found.is_empty());
 }
