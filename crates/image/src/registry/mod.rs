@@ -3,10 +3,11 @@
 //! before the store names it, as with archives.
 //!
 //! ```text
-//! pull ── download ─┐
-//! push ── upload ───┼─ client ── challenge, credentials ── helper
-//! login ────────────┘    ├────── message: requests and answers; url
-//!                        └────── transport: one registry, over TLS
+//! supply ── pull ── download ─┐               ┌─ place ── hosts       where it is, and its mirrors
+//! tags, referrers ── pages ───┼── sources ────┤
+//! push ── upload ─────────────┤               └─ client ── challenge, token, credentials ── helper
+//! login ──────────────────────┘                    ├────── message: requests and answers; url, retry
+//!                                                  └────── transport: one place, over TLS
 //! ```
 
 mod challenge;
