@@ -6,7 +6,9 @@
 //! archive ──┐
 //! registry ─┤
 //! build ────┼─ store ── layer ── tar      reference, digest, error, progress: used by all
-//! bundle ───┘    └──── unpack ── tar
+//! bundle ───┤    └──── unpack ── tar
+//! run ── containers
+//!  └ network
 //! ```
 #![forbid(unsafe_code)]
 
@@ -14,11 +16,13 @@ pub mod archive;
 pub mod build;
 
 pub mod bundle;
+pub mod containers;
 pub mod digest;
 pub mod dockerfile;
 pub mod error;
 pub mod image;
 pub mod layer;
+pub mod network;
 pub mod overlay;
 pub mod progress;
 pub mod reference;

@@ -41,12 +41,16 @@ enum Progress {
 #[derive(Subcommand)]
 enum Verb {
     Build(command::build::Args),
+    Exec(command::exec::Args),
     Export(command::export::Args),
     Import(command::import::Args),
     Inspect(command::inspect::Args),
+    Kill(command::stop::KillArgs),
     List(command::list::Args),
     Login(command::login::Args),
     Logout(command::login::LogoutArgs),
+    Logs(command::logs::Args),
+    Ps(command::ps::Args),
     Prune(command::rm::PruneArgs),
     Pull(command::pull::Args),
     Push(command::push::Args),
@@ -54,10 +58,16 @@ enum Verb {
     Referrers(command::referrers::Args),
     Rm(command::rm::Args),
     Run(command::run::Args),
+    Start(command::start::Args),
+    Stop(command::stop::Args),
+    /// What `run --detach` and `start` leave with a container
+    #[command(hide = true)]
+    Supervise(command::start::SuperviseArgs),
     Tag(command::tag::Args),
     Tags(command::tags::Args),
     Unpack(command::unpack::Args),
     Verify(command::verify::Args),
+    Wait(command::stop::WaitArgs),
 }
 
 impl Cli {
@@ -75,15 +85,22 @@ impl Cli {
             Progress::Json => Style::Json,
             Progress::None => Style::None,
         });
+        if matches!(self.verb, Verb::Supervise(_)) {
+            command::start::shed()?;
+        }
         let store = self.open_store()?;
         match &self.verb {
             Verb::Build(args) => command::build::run(&store, args)?,
+            Verb::Exec(args) => return command::exec::run(&store, args),
             Verb::Export(args) => command::export::run(&store, args)?,
             Verb::Import(args) => command::import::run(&store, args)?,
             Verb::Inspect(args) => command::inspect::run(&store, args)?,
+            Verb::Kill(args) => command::stop::kill(&store, args)?,
             Verb::List(args) => command::list::run(&store, args)?,
             Verb::Login(args) => command::login::run(args)?,
             Verb::Logout(args) => command::login::logout(args)?,
+            Verb::Logs(args) => command::logs::run(&store, args)?,
+            Verb::Ps(args) => command::ps::run(&store, args)?,
             Verb::Prune(args) => command::rm::prune(&store, args)?,
             Verb::Pull(args) => command::pull::run(&store, args)?,
             Verb::Push(args) => command::push::run(&store, args)?,
@@ -91,10 +108,14 @@ impl Cli {
             Verb::Referrers(args) => command::referrers::run(args)?,
             Verb::Rm(args) => command::rm::run(&store, args)?,
             Verb::Run(args) => return command::run::run(&store, args),
+            Verb::Start(args) => return command::start::run(&store, args),
+            Verb::Stop(args) => command::stop::run(&store, args)?,
+            Verb::Supervise(args) => command::start::supervise(&store, args)?,
             Verb::Tag(args) => command::tag::run(&store, args)?,
             Verb::Tags(args) => command::tags::run(args)?,
             Verb::Unpack(args) => command::unpack::run(&store, args)?,
             Verb::Verify(args) => command::verify::run(&store, args)?,
+            Verb::Wait(args) => command::stop::wait(&store, args)?,
         }
         Ok(0)
     }

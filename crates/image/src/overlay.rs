@@ -96,15 +96,67 @@ impl Workspace {
         }
         let lowers: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).chain(bottom).collect();
         let (upper, work) = (own(UPPER)?, own(WORK)?);
-        merged(&lowers, Some((upper.as_fd(), work.as_fd()))).context("mount overlay")
+        let writable = Writable {
+            upper: upper.as_fd(),
+            work: work.as_fd(),
+            syncs: Syncs::Never,
+        };
+        merged(&lowers, Some(writable)).context("mount overlay")
     }
 }
 
-/// Mounts `lowers` (top first), read-only unless there is an upper and a work directory.
-pub(crate) fn merged(
-    lowers: &[BorrowedFd<'_>],
-    upper: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+/// Whether what is written must survive a crash of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Syncs {
+    /// What the upper directory becomes is synced once, when it is published, or thrown away.
+    Never,
+    /// When the container asks for it, as on any file system.
+    AsAsked,
+}
+
+/// The half of an overlay that changes go to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writable<'a> {
+    pub upper: BorrowedFd<'a>,
+    pub work: BorrowedFd<'a>,
+    pub syncs: Syncs,
+}
+
+/// Makes the directories of an overlay that is kept in `dir`, as [`Workspace::new`] does in a scratch directory.
+pub(crate) fn prepare_kept(dir: &Scratch, layers: &[LayerDir]) -> Result<()> {
+    let upper = dir.subdir(UPPER, 0o755)?;
+    match layers.last() {
+        Some(top) => metadata::copy_dir(top.as_fd(), upper.as_fd()),
+        None => metadata::plain_dir(upper.as_fd()),
+    }
+}
+
+/// Mounts the overlay that is kept in `dir`, over `layers` (bottom first) and the directory `bottom` below all of them.
+/// Nothing may be mounted on it already.
+pub(crate) fn mount_kept(
+    dir: BorrowedFd<'_>,
+    layers: &[LayerDir],
+    bottom: BorrowedFd<'_>,
 ) -> Result<OwnedFd> {
+    // What a crash left in it is of no use.
+    files::remove_tree(dir, c"work")?;
+    let work = files::make_dir(dir, WORK)?;
+    let upper = files::open_dir(dir, UPPER)?;
+    let mut opened = Vec::new();
+    for layer in layers.iter().rev() {
+        opened.push(files::open_dir(rustix::fs::CWD, layer.path())?);
+    }
+    let lowers: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).chain([bottom]).collect();
+    let writable = Writable {
+        upper: upper.as_fd(),
+        work: work.as_fd(),
+        syncs: Syncs::AsAsked,
+    };
+    merged(&lowers, Some(writable)).context("mount overlay")
+}
+
+/// Mounts `lowers` (top first), read-only unless there is an upper and a work directory.
+pub(crate) fn merged(lowers: &[BorrowedFd<'_>], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
     let fs = FsContext::open("overlay")
         .remedy("the kernel needs overlayfs, and the caller CAP_SYS_ADMIN")?;
     fs.string("source", "corten")?;
@@ -112,16 +164,17 @@ pub(crate) fn merged(
     // SECURITY: an image can't reach the lower layers' files by names of its own in overlay attributes.
     fs.string("redirect_dir", "nofollow")?;
     fs.string("metacopy", "off")?;
-    if let Some((upper, work)) = upper {
+    if let Some(writable) = writable {
         fs.string("index", "off")?;
-        fs.string("upperdir", &link(upper))?;
-        fs.string("workdir", &link(work))?;
-        // What the upper directory becomes is synced once, when it is published, or thrown away.
-        fs.flag("volatile")?;
+        fs.string("upperdir", &link(writable.upper))?;
+        fs.string("workdir", &link(writable.work))?;
+        if writable.syncs == Syncs::Never {
+            fs.flag("volatile")?;
+        }
     }
     fs.create()?;
     // SECURITY: device nodes that an image carries are of no use; /dev is a mount of its own.
-    let attributes = match upper {
+    let attributes = match writable {
         Some(_) => Attr::NODEV,
         None => Attr::NODEV | Attr::RDONLY,
     };

@@ -18,12 +18,12 @@ mod interrupt;
 mod layers;
 mod leaf;
 mod place;
-mod run;
+pub(crate) mod run;
 pub(crate) mod runtime;
 mod settings;
 mod source;
 mod stage;
-mod time;
+pub(crate) mod time;
 mod transfer;
 mod tree;
 

@@ -23,7 +23,7 @@ use crate::digest::Digest;
 use crate::dockerfile::{Network, Run};
 use crate::error::{Context, Error, Kind, Result};
 use crate::overlay::Workspace;
-use crate::store::files;
+use crate::store::{LayerDir, files};
 
 /// Larger files of the host are not taken into the container.
 const HOST_FILE_CAP: usize = 1 << 20;
@@ -197,26 +197,10 @@ impl Step<'_> {
             make_dir(stubs.as_fd(), name)?;
         }
         for name in ["resolv.conf", "hosts"] {
-            let path = self.link_target(&Path::new("etc").join(name))?;
+            let path = link_target(self.workspace.layers(), &Path::new("etc").join(name))?;
             make_file(stubs.as_fd(), &path).with_context(|| format!("make {}", path.display()))?;
         }
         Ok(stubs)
-    }
-
-    /// Where `path` leads if the topmost layer that has it has a link there, and `path` itself otherwise.
-    fn link_target(&self, path: &Path) -> Result<PathBuf> {
-        for layer in self.workspace.layers().iter().rev() {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW;
-            let Ok(found) = corten_sys::fs::open_beneath(layer.as_fd(), path, flags) else {
-                continue;
-            };
-            let Ok(target) = rustix::fs::readlinkat(&found, c"", Vec::new()) else {
-                break;
-            };
-            let target = target.to_string_lossy();
-            return Ok(absolute("etc", &target));
-        }
-        Ok(path.to_owned())
     }
 
     /// The container of an image made into one of a RUN.
@@ -254,8 +238,24 @@ impl Step<'_> {
     }
 }
 
+/// Where `path` leads if the topmost layer that has it has a link there, and `path` itself otherwise.
+pub(crate) fn link_target(layers: &[LayerDir], path: &Path) -> Result<PathBuf> {
+    for layer in layers.iter().rev() {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let Ok(found) = corten_sys::fs::open_beneath(layer.as_fd(), path, flags) else {
+            continue;
+        };
+        let Ok(target) = rustix::fs::readlinkat(&found, c"", Vec::new()) else {
+            break;
+        };
+        let target = target.to_string_lossy();
+        return Ok(absolute("etc", &target));
+    }
+    Ok(path.to_owned())
+}
+
 /// A file of the host's; empty if there is none.
-fn host_file(path: &str) -> Result<Vec<u8>> {
+pub(crate) fn host_file(path: &str) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
     match corten_sys::fs::open(corten_sys::fs::CWD, Path::new(path), flags, Mode::empty()) {
         Ok(fd) => Ok(corten_sys::fs::read_to_end(fd.as_fd(), HOST_FILE_CAP)?),
@@ -265,7 +265,7 @@ fn host_file(path: &str) -> Result<Vec<u8>> {
 }
 
 /// A directory of everybody's, whatever the umask is.
-fn make_dir(dir: BorrowedFd<'_>, name: impl AsRef<Path>) -> Result<OwnedFd> {
+pub(crate) fn make_dir(dir: BorrowedFd<'_>, name: impl AsRef<Path>) -> Result<OwnedFd> {
     let name = name.as_ref();
     match corten_sys::fs::make_dir(dir, name.as_os_str(), Mode::from_raw_mode(0o755)) {
         Ok(()) => {}
@@ -278,7 +278,7 @@ fn make_dir(dir: BorrowedFd<'_>, name: impl AsRef<Path>) -> Result<OwnedFd> {
 }
 
 /// An empty file at `path` below `dir`, with the directories above it.
-fn make_file(dir: BorrowedFd<'_>, path: &Path) -> Result<()> {
+pub(crate) fn make_file(dir: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let mut dir = dir.try_clone_to_owned().context("dup")?;
     let mut components = path.iter().peekable();
     while let Some(component) = components.next() {
@@ -291,7 +291,12 @@ fn make_file(dir: BorrowedFd<'_>, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_file(dir: BorrowedFd<'_>, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<()> {
+pub(crate) fn write_file(
+    dir: BorrowedFd<'_>,
+    name: impl AsRef<Path>,
+    bytes: &[u8],
+    mode: u32,
+) -> Result<()> {
     let name = name.as_ref();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(mode);

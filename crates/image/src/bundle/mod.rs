@@ -12,6 +12,7 @@ use corten_sys::{Call, Errno};
 use oci_spec::image::{Config, ImageConfiguration};
 use oci_spec::runtime::Spec;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use annotations::annotations;
@@ -21,7 +22,7 @@ use crate::error::{Context, Error, Result};
 use crate::users::{self, User};
 
 /// Which network a container sees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// One of its own, with nothing in it.
     #[default]
@@ -31,7 +32,7 @@ pub enum Network {
 }
 
 /// What the caller wants different from the image.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Changes {
     /// In place of Cmd, if not empty.
     pub args: Vec<String>,

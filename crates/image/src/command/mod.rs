@@ -2,19 +2,25 @@
 //! One verb per file, and the only place of the program that prints results and errors.
 
 pub mod build;
+mod containers;
+pub mod exec;
 pub mod export;
 mod format;
 pub mod import;
 pub mod inspect;
 pub mod list;
 pub mod login;
+pub mod logs;
 mod process;
+pub mod ps;
 pub mod pull;
 pub mod push;
 pub mod referrers;
 mod registry;
 pub mod rm;
 pub mod run;
+pub mod start;
+pub mod stop;
 pub mod tag;
 pub mod tags;
 pub mod unpack;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `unpack` and `run` let the caller change of the image's config.
 
+use corten_image::Result;
 use corten_image::bundle::{Changes, Network};
-use corten_image::{Error, Result};
 
 /// The container's process, where it shall differ from the image's config.
 #[derive(clap::Args)]
@@ -25,35 +25,12 @@ pub struct ProcessArgs {
     /// The host name
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// none (one of its own, with nothing in it) or host
-    #[arg(long, value_name = "NETWORK", default_value = "none")]
-    network: String,
 }
 
 impl ProcessArgs {
     /// Together with the arguments of the program.
     pub fn changes(&self, args: Vec<String>) -> Result<Changes> {
-        let mut env = Vec::new();
-        for variable in &self.env {
-            match variable.contains('=') {
-                true => env.push(variable.clone()),
-                // What the environment doesn't have is not given.
-                false => env.extend(
-                    std::env::var(variable)
-                        .ok()
-                        .map(|value| format!("{variable}={value}")),
-                ),
-            }
-        }
-        let network = match self.network.as_str() {
-            "none" => Network::None,
-            "host" => Network::Host,
-            other => {
-                return Err(Error::invalid(format!(
-                    "unknown network {other:?}: want none or host"
-                )));
-            }
-        };
+        let env = environment(&self.env);
         let entrypoint = self
             .entrypoint
             .as_ref()
@@ -69,7 +46,23 @@ impl ProcessArgs {
             user: self.user.clone(),
             terminal: self.tty,
             hostname: self.hostname.clone(),
-            network,
+            network: Network::None,
         })
     }
+}
+
+/// Variables as they are given: `NAME=value`, or the NAME of one that is set here; one that is not set here is left out.
+pub fn environment(given: &[String]) -> Vec<String> {
+    let mut env = Vec::new();
+    for variable in given {
+        match variable.contains('=') {
+            true => env.push(variable.clone()),
+            false => env.extend(
+                std::env::var(variable)
+                    .ok()
+                    .map(|value| format!("{variable}={value}")),
+            ),
+        }
+    }
+    env
 }

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use corten_image::bundle;
+use corten_image::bundle::{self, Network};
 use corten_image::progress::Progress;
 use corten_image::tar::Limits;
-use corten_image::{Context, Reference, Result, Store};
+use corten_image::{Context, Error, Reference, Result, Store};
 
 use super::process::ProcessArgs;
 use super::registry::SupplyArgs;
@@ -18,6 +18,9 @@ pub struct Args {
     process: ProcessArgs,
     #[command(flatten)]
     supply: SupplyArgs,
+    /// none (one of its own, with nothing in it) or host
+    #[arg(long, value_name = "NETWORK", default_value = "none")]
+    network: String,
     /// NAME[:TAG][@DIGEST], or the first digits of an id
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -34,7 +37,16 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
         .supply()
         .provide(store, &reference, &(), &progress)?;
     let image = store.image(&reference)?;
-    let changes = args.process.changes(Vec::new())?;
+    let mut changes = args.process.changes(Vec::new())?;
+    changes.network = match args.network.as_str() {
+        "none" => Network::None,
+        "host" => Network::Host,
+        other => {
+            return Err(Error::invalid(format!(
+                "unknown network {other:?}: want none or host"
+            )));
+        }
+    };
     let Some(path) = &args.bundle else {
         image.check_platform()?;
         let lease = store.lease()?;

@@ -8,6 +8,7 @@ use oci_spec::image::Descriptor;
 
 use super::lock::{How, Lock};
 use super::{DOCUMENT_CAP, Store, cache, files, partial, scratch};
+use crate::containers;
 use crate::digest::Digest;
 use crate::error::{Context, Kind, Result};
 use crate::image::{self, Document, chain_id};
@@ -44,7 +45,7 @@ struct Marked {
 }
 
 impl Store {
-    /// Removes what nothing refers to. Layers that a running container uses stay.
+    /// Removes what nothing refers to. What a container was made of stays, whether or not it runs.
     pub fn collect(&self, build_cache: BuildCache) -> Result<Collected> {
         let Some(_alone) = Lock::attempt(self.root(), "gc.lock", How::Exclusive)? else {
             return Ok(Collected::Busy);
@@ -54,6 +55,7 @@ impl Store {
         for entry in self.read_index()?.manifests() {
             self.mark(&mut marked, entry, 0)?;
         }
+        self.mark_containers(&mut marked)?;
         self.mark_cache(&mut marked, build_cache)?;
         let (mut blobs, mut bytes, mut layers) = (0, 0, 0);
         for name in files::names(self.layers.as_fd())? {
@@ -173,6 +175,17 @@ impl Store {
             Err(error) if error.kind() == Kind::System => Err(error),
             Err(_) => Ok(None),
         }
+    }
+
+    /// A stopped container has no process that could lock its layers. Its image is kept as well, for the next start and
+    /// for a commit.
+    fn mark_containers(&self, marked: &mut Marked) -> Result<()> {
+        for container in containers::all(self)? {
+            let record = container.record();
+            marked.chains.extend(record.chains.iter().cloned());
+            self.mark(marked, &record.manifest, 0)?;
+        }
+        Ok(())
     }
 
     fn mark_cache(&self, marked: &mut Marked, build_cache: BuildCache) -> Result<()> {

@@ -7,15 +7,17 @@
 //! oci-layout  index.json  blobs/sha256/<hex>    the layout; names are org.opencontainers.image.ref.name
 //! layers/<chain id>/                            one unpacked layer each, as overlayfs takes it; appears complete
 //! sums/<chain id>                               what that directory holds, as mtree(5) with digests
+//! containers/<id>/                              what `run` made; see `containers`
 //! cache/<key>                                   the build's cache
 //! origins/<hex>                                 the repositories that a blob came from
 //! tmp/<random>                                  everything that is not finished; swept when nobody holds its lock
 //! tmp/partial-<hex>                             of that a blob that the next pull goes on with; swept when it is old
-//! locks/<chain id>  index.lock  gc.lock         flock
+//! locks/<chain id>  index.lock  gc.lock         flock, as names.lock (containers' names)
 //! reserve                                       blocks to give up, so that a full disk can still be cleaned up
 //! ```
 //!
-//! Lock order: gc.lock, then locks/ from the bottom of a chain to its top, then index.lock.
+//! Lock order: gc.lock, then locks/ from the bottom of a chain to its top, then index.lock. names.lock is
+//! taken under gc.lock alone; a container's own lock before gc.lock.
 
 pub mod blob;
 pub mod cache;
@@ -67,6 +69,7 @@ pub struct Store {
     cache: OwnedFd,
     sums: OwnedFd,
     origins: OwnedFd,
+    containers: OwnedFd,
 }
 
 /// The right to add content: as long as one is held, no clean-up removes blobs that no image names yet. Hold it from
@@ -136,6 +139,7 @@ impl Store {
             cache: files::make_dir(&root, "cache")?,
             sums: files::make_dir(&root, "sums")?,
             origins: files::make_dir(&root, "origins")?,
+            containers: files::make_dir(&root, "containers")?,
             path,
             root,
             tmp,
@@ -209,6 +213,15 @@ impl Store {
     /// store's file system: `publish_layer` can move it into place.
     pub fn scratch(&self, _lease: &Lease) -> Result<Scratch> {
         Scratch::new(&self.path, &self.tmp)
+    }
+
+    pub(crate) fn containers(&self) -> BorrowedFd<'_> {
+        self.containers.as_fd()
+    }
+
+    /// What is put there must be locked, and there must be a lease while it is made, or it is swept.
+    pub(crate) fn tmp(&self) -> BorrowedFd<'_> {
+        self.tmp.as_fd()
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

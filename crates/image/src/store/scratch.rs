@@ -62,6 +62,19 @@ impl Scratch {
         self.take_away()
     }
 
+    /// Renames it to `name` in `to`, which must be in the store; what it holds is on disk first. Nothing of that name may
+    /// be there.
+    pub fn publish(mut self, to: BorrowedFd<'_>, name: &str) -> Result<()> {
+        rustix::fs::syncfs(&self).call("syncfs", || format!("tmp/{}", self.name))?;
+        if !files::publish(self.tmp.as_fd(), self.name.as_str(), to, name)? {
+            return Err(Error::new(Kind::Exists, format!("{name} is there already")));
+        }
+        // It is no scratch any more, whatever becomes of the rest.
+        self.lock = None;
+        rustix::fs::fsync(to).call("fsync", || format!("directory of {name}"))?;
+        Ok(())
+    }
+
     fn take_away(&mut self) -> Result<()> {
         if self.lock.is_none() {
             return Ok(());

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Containers as the command line names them; and what must be said of them whatever the verb is.
+
+use corten_image::containers::lost::{Settled, settle};
+use corten_image::containers::{self, Container};
+use corten_image::{Error, Kind, Result, Store};
+
+/// The container that `name` means. If it was lost that is said, and what was left of it is put away.
+pub fn find(store: &Store, name: &str) -> Result<Container> {
+    let container = containers::find(store, name)?;
+    settled(store, container)?.ok_or_else(|| {
+        Error::new(
+            Kind::NotFound,
+            format!("there is no container {name} any more"),
+        )
+    })
+}
+
+/// As [`find`], of a container that is at hand; `None` if it went.
+pub fn settled(store: &Store, container: Container) -> Result<Option<Container>> {
+    let shown = container.shown().to_owned();
+    let (found, container) = settle(store, container)?;
+    say(&shown, &found);
+    Ok(container)
+}
+
+/// Says what was found out of a container, if it is worth it.
+pub fn say(shown: &str, settled: &Settled) {
+    match settled {
+        Settled::Sound => {}
+        Settled::Lost => super::note(&format!(
+            "container {shown} was lost: its supervisor was killed; what was left of it was put away"
+        )),
+        Settled::Removed => super::note(&format!(
+            "container {shown} was lost: its supervisor was killed; it was removed, as --rm asked for"
+        )),
+    }
+}
+
+/// Does something with each of `names`; the first failure is the verb's, the others are said, and none keeps the rest
+/// from having their turn.
+pub fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let mut first = None;
+    for name in names {
+        match (act(name), &first) {
+            (Ok(()), _) => {}
+            (Err(error), None) => first = Some(error),
+            (Err(error), Some(_)) => super::note(&error.to_string()),
+        }
+    }
+    first.map_or(Ok(()), Err)
+}

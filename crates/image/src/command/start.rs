@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `start`: a container that is there, once more; and `supervise`, what such a container is left with.
+
+use std::path::Path;
+
+use corten_image::containers::Container;
+use corten_image::{Error, Result, Store, run};
+
+use super::Failure;
+use super::containers::find;
+use super::run::NO_CONTAINER;
+
+/// Start containers that have ended; with their changes, and by themselves as with `run --detach`
+#[derive(clap::Args)]
+pub struct Args {
+    /// Name, id or the first digits of one
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+/// The container to look after.
+#[derive(clap::Args)]
+pub struct SuperviseArgs {
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+/// Starts each, and prints what it was called.
+pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
+    let result = super::containers::each(&args.containers, |name| {
+        let container = find(store, name)?;
+        if container.is_running()? {
+            let text = format!("container {} is running", container.shown());
+            return Err(Error::invalid(text));
+        }
+        start(store, &container)?;
+        super::print(name)
+    });
+    match result {
+        Ok(()) => Ok(0),
+        Err(error) => Err(Failure {
+            error,
+            status: NO_CONTAINER,
+        }),
+    }
+}
+
+/// Starts the container under a supervisor: this very program, whatever its file is called by now.
+pub fn start(store: &Store, container: &Container) -> Result<()> {
+    run::start(store, container, Path::new("/proc/self/exe"))
+}
+
+/// Closes what a caller left open beside the standard streams: it would stay open as long as the container lives.
+pub fn shed() -> Result<()> {
+    Ok(corten_sys::process::close_descriptors(3)?)
+}
+
+/// Looks after the container until all is put away.
+pub fn supervise(store: &Store, args: &SuperviseArgs) -> Result<()> {
+    run::supervise(store, &args.id)
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Containers whose supervisor was killed, and the removal of containers that run. Whoever looks at a container next
+//! finds the lock free and the status of something alive: it puts away what is left, and says that it was lost.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use corten_sys::process;
+
+use super::{Container, State, Status, all};
+use crate::build::time;
+use crate::error::{Context, Error, Kind, Result};
+use crate::run::{Runtime, put_away};
+use crate::store::Store;
+use crate::store::lock::Lock;
+
+/// How long a supervisor may take to put its container away once that is dead.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at a lock that a killed supervisor's programs still hold.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What was found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// All is as its status says.
+    Sound,
+    /// It was lost. What was left is put away, and its status says so.
+    Lost,
+    /// It was lost, and it was to go when its program ended: it is removed.
+    Removed,
+}
+
+/// Looks whether the container was lost, and puts it away if so.
+pub fn settle(store: &Store, container: Container) -> Result<(Settled, Option<Container>)> {
+    if !container.status()?.state.is_alive() {
+        return Ok((Settled::Sound, Some(container)));
+    }
+    let Some(lock) = container.lock()? else {
+        return Ok((Settled::Sound, Some(container)));
+    };
+    // Now that nobody else can change it.
+    let status = container.status()?;
+    if !status.state.is_alive() {
+        return Ok((Settled::Sound, Some(container)));
+    }
+    lose(&container, &lock, status)?;
+    if container.record().settings.remove {
+        container.remove(store, lock)?;
+        return Ok((Settled::Removed, None));
+    }
+    Ok((Settled::Lost, Some(container)))
+}
+
+fn lose(container: &Container, lock: &Lock, status: Status) -> Result<()> {
+    put_away(container)
+        .with_context(|| format!("put away container {}, which was lost", container.shown()))?;
+    let lost = Status {
+        state: State::Lost,
+        supervisor: None,
+        pid: None,
+        finished: Some(time::rfc3339(time::now())),
+        exit_code: None,
+        error: Some("its supervisor was killed".to_owned()),
+        ..status
+    };
+    container.set_status(lock, &lost)
+}
+
+/// Looks at all containers. Those that could not be put away are told with the reason.
+pub fn settle_all(store: &Store) -> Result<Vec<(String, Result<Settled>)>> {
+    let mut found = Vec::new();
+    for container in all(store)? {
+        let shown = container.shown().to_owned();
+        found.push((shown, settle(store, container).map(|(settled, _)| settled)));
+    }
+    Ok(found)
+}
+
+/// Waits until nobody supervises the container, at most `limit`; says whether that is so.
+pub fn wait_for_end(container: &Container, limit: Option<Duration>) -> Result<bool> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    loop {
+        if let Some(_lock) = container.lock()? {
+            return Ok(true);
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Ok(false);
+        }
+        // Who holds the lock has written its number, or is about to, or was killed and its programs are about to end.
+        let supervisor = container.status()?.supervisor;
+        match supervisor.map(process::pidfd) {
+            Some(Ok(pidfd)) if container.status()?.supervisor == supervisor => {
+                let fds = [pidfd.as_fd()];
+                if corten_sys::signal::wait_readable(&fds, left)?.is_none() {
+                    return Ok(false);
+                }
+                std::thread::sleep(RETRY.min(left.unwrap_or(RETRY)));
+            }
+            _ => std::thread::sleep(RETRY.min(left.unwrap_or(RETRY))),
+        }
+    }
+}
+
+/// Kills what is alive of the container and waits until it is put away, by its supervisor or, if that does not, by this.
+pub fn end_now(container: &Container) -> Result<Lock> {
+    if container.lock()?.is_none() {
+        // There may be no runtime's container yet, or none any more; that nobody holds the lock is what counts.
+        let killed = Runtime::of(container).kill("KILL");
+        let mut limit = PATIENCE;
+        if killed.is_err() {
+            limit = PATIENCE / 10;
+        }
+        if !wait_for_end(container, Some(limit))? {
+            kill_supervisor(container)?;
+            if !wait_for_end(container, Some(PATIENCE))? {
+                let text = format!("container {} could not be ended", container.shown());
+                return Err(Error::new(Kind::System, text));
+            }
+        }
+    }
+    let lock = container.lock_stopped()?;
+    let status = container.status()?;
+    if status.state.is_alive() {
+        lose(container, &lock, status)?;
+    }
+    Ok(lock)
+}
+
+fn kill_supervisor(container: &Container) -> Result<()> {
+    let Some(number) = container.status()?.supervisor else {
+        return Ok(());
+    };
+    let pidfd = match process::pidfd(number) {
+        Ok(pidfd) => pidfd,
+        Err(error) if error.errno() == corten_sys::Errno::SRCH => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    // Opened first, looked at then: who has the lock's file open is who was meant, and no stranger of the same number.
+    if !has_open(number, &container.path().join(super::LOCK)) {
+        return Ok(());
+    }
+    match corten_sys::signal::send(pidfd.as_fd(), 9) {
+        Err(error) if error.errno() != corten_sys::Errno::SRCH => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the process `number` has the file `path` open.
+fn has_open(number: i32, path: &std::path::Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{number}/fd")) else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == path))
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One life of a container: from taking its lock to giving it back with all put away. What is begun is said in its
+//! status first, so that whoever comes after a crash knows that there may be something.
+
+use std::os::fd::AsFd;
+
+use corten_sys::Call;
+use rustix::io::FdFlags;
+
+use super::document::{self, Host};
+use super::given;
+use super::runtime::Runtime;
+use super::settings::Network;
+use crate::build::time;
+use crate::containers::{Container, State, Status};
+use crate::error::{Context, Error, Result};
+use crate::network::{self, Connected, Wanted};
+use crate::overlay;
+use crate::store::lock::Lock;
+use crate::store::{LayerDir, Store, files};
+
+/// A container that is being started or runs, by this process.
+#[derive(Debug)]
+pub struct Life<'a> {
+    store: &'a Store,
+    container: &'a Container,
+    /// The runtime's calls.
+    pub runtime: Runtime,
+    layers: Vec<LayerDir>,
+    lock: Lock,
+    status: Status,
+    hostname: String,
+}
+
+impl<'a> Life<'a> {
+    /// Takes the lock, and connects the container's network. On failure nothing is left.
+    pub fn begin(store: &'a Store, container: &'a Container) -> Result<Self> {
+        let lock = container.lock_stopped()?;
+        // Should this process be killed, the programs that it has started keep the lock as long as they live: nobody
+        // puts away what a plugin or the runtime is about to make.
+        rustix::io::fcntl_setfd(&lock, FdFlags::empty()).call("fcntl", || "F_SETFD".into())?;
+        let layers = {
+            let lease = store.lease()?;
+            container.layers(store, &lease)?
+        };
+        let settings = &container.record().settings;
+        let hostname = match &settings.changes.hostname {
+            Some(name) => name.clone(),
+            None => container.short_id().to_owned(),
+        };
+        let mut life = Self {
+            store,
+            container,
+            runtime: Runtime::of(container),
+            layers,
+            lock,
+            status: Status {
+                state: State::Starting,
+                supervisor: Some(corten_sys::process::own_pid()),
+                started: Some(time::rfc3339(time::now())),
+                ..Status::default()
+            },
+            hostname,
+        };
+        life.tell()?;
+        match life.surround() {
+            Ok(()) => Ok(life),
+            Err(error) => Err(life.fail(error)),
+        }
+    }
+
+    /// Whose life it is.
+    pub fn container(&self) -> &Container {
+        self.container
+    }
+
+    fn tell(&self) -> Result<()> {
+        self.container.set_status(&self.lock, &self.status)
+    }
+
+    fn surround(&mut self) -> Result<()> {
+        let settings = &self.container.record().settings;
+        let dir = self.container.dir();
+        for mount in &settings.mounts {
+            if let Some(source) = &mount.source
+                && let Err(error) = std::fs::metadata(source)
+            {
+                return Err(Error::from(error)
+                    .context(format!("look at {}", source.display()))
+                    .context(format!("mount on {}", mount.destination))
+                    .remedy("what is mounted must exist: nothing is made on the host"));
+            }
+        }
+        files::make_dir(dir, "runtime")?;
+        files::remove_tree(dir, c"pid")?;
+        let bundle = files::make_dir(dir, "bundle")?;
+        files::make_dir(&bundle, "rootfs")?;
+        let connected = match &settings.network {
+            Network::None | Network::Host => Connected::default(),
+            Network::Named(name) => network::attach(
+                files::make_dir(dir, NETWORK)?.as_fd(),
+                &self.container.path().join(NETWORK),
+                &Wanted {
+                    id: self.container.id(),
+                    network: name,
+                    conf_dir: settings.cni_conf_dir.as_deref(),
+                    own_dir: &self.store.path().join("networks"),
+                    ports: &settings.ports,
+                },
+            )?,
+        };
+        self.status.addresses = connected
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        given::make(dir, &self.layers, settings, &self.hostname, &connected)
+    }
+
+    /// Mounts the overlay and writes config.json, in this thread's own mount namespace. Another thread sees nothing of it.
+    pub fn mount(&self) -> Result<()> {
+        let settings = &self.container.record().settings;
+        overlay::private_namespace()?;
+        let stubs = self.container.path().join(given::STUBS);
+        // By path: overlayfs takes no directory that was opened in another mount namespace than the present one.
+        let dir = files::open_dir(rustix::fs::CWD, self.container.path())?;
+        let stubs = files::open_dir(rustix::fs::CWD, &stubs)?;
+        let mount = overlay::mount_kept(dir.as_fd(), &self.layers, stubs.as_fd())?;
+        let rootfs = self.runtime.bundle().join("rootfs");
+        overlay::attach(mount.as_fd(), &rootfs)?;
+        let image = self.container.image(self.store)?;
+        let mut settings = settings.clone();
+        settings.changes.hostname = Some(self.hostname.clone());
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+            .context("read /proc/sys/kernel/osrelease")?;
+        let pinned = network::namespace(&self.container.path().join(NETWORK));
+        let host = Host {
+            kernel: &kernel,
+            given: &self.container.path().join(given::DIR),
+            network: matches!(settings.network, Network::Named(_)).then_some(pinned.as_path()),
+        };
+        let root = files::open_dir(rustix::fs::CWD, &rootfs)?;
+        let document = document::document(&image.config, root.as_fd(), &settings, &host)?;
+        let text = serde_json::to_string_pretty(&document)
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        std::fs::write(self.runtime.bundle().join("config.json"), text).context("write config.json")
+    }
+
+    /// Says that the program runs.
+    pub fn is_running(&mut self, pid: Option<i32>) -> Result<()> {
+        self.status.state = State::Running;
+        self.status.pid = pid;
+        self.tell()
+    }
+
+    /// Puts everything away, and says how the program ended.
+    pub fn end(mut self, exit_code: u8, trouble: Option<Error>) -> Result<Lock> {
+        let put_away = put_away(self.container);
+        self.status.state = State::Exited;
+        self.status.pid = None;
+        self.status.supervisor = None;
+        self.status.finished = Some(time::rfc3339(time::now()));
+        self.status.exit_code = Some(exit_code);
+        let trouble = trouble.or_else(|| put_away.as_ref().err().cloned());
+        self.status.error = trouble.map(|error| error.to_string());
+        self.tell()?;
+        put_away?;
+        rustix::io::fcntl_setfd(&self.lock, FdFlags::CLOEXEC).call("fcntl", || "F_SETFD".into())?;
+        Ok(self.lock)
+    }
+
+    /// Puts everything away after a failure to start, and returns why it failed.
+    pub fn fail(mut self, error: Error) -> Error {
+        let put_away = put_away(self.container);
+        self.status = Status {
+            state: State::Created,
+            error: Some(error.to_string()),
+            ..Status::default()
+        };
+        if put_away.is_err() {
+            // Something is left: the next one that looks tries again.
+            self.status.state = State::Starting;
+        }
+        // The first failure is the one to report.
+        let _ = self.tell();
+        error
+    }
+}
+
+/// The directory of what the network needs to be taken away.
+pub const NETWORK: &str = "network";
+
+/// Ends what is alive of a container and takes its network away; its mounts have gone with their namespaces. The caller
+/// holds its lock.
+pub fn put_away(container: &Container) -> Result<()> {
+    let deleted = Runtime::of(container).delete();
+    let detached = match files::open_dir(container.dir(), NETWORK) {
+        Ok(dir) => network::detach(dir.as_fd(), &container.path().join(NETWORK)),
+        Err(error) if error.errno() == corten_sys::Errno::NOENT => Ok(()),
+        Err(error) => Err(error.into()),
+    };
+    deleted.and(detached)
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Another program in a container that runs: this process becomes the runtime's `exec`.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use corten_sys::Call;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::FdFlags;
+use serde_json::{Value, json};
+
+use super::life::Life;
+use super::runtime::Runtime;
+use super::settings::Stdin;
+use crate::containers::Container;
+use crate::error::{Context, Error, Result};
+use crate::store::{DOCUMENT_CAP, files};
+use crate::users;
+
+/// The file in a container's directory with the number of its first process.
+const PID: &str = "pid";
+
+/// What is to be run.
+#[derive(Debug, Clone, Default)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// `NAME=value`, on top of the container's.
+    pub env: Vec<String>,
+    /// In place of the container's.
+    pub workdir: Option<String>,
+    /// In place of the container's.
+    pub user: Option<String>,
+    /// With the caller's terminal.
+    pub terminal: bool,
+    /// Its standard input.
+    pub stdin: Stdin,
+}
+
+pub(super) fn pid_file(life: &Life<'_>) -> PathBuf {
+    life.container().path().join(PID)
+}
+
+/// The number of the container's first process, as the runtime wrote it down.
+pub(super) fn first_pid(container: &Container) -> Result<i32> {
+    let bytes = files::read_file(container.dir(), PID, 64)?;
+    let text = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
+    text.trim()
+        .parse::<i32>()
+        .ok()
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::invalid(format!("the runtime wrote no process id, but {text:?}")))
+}
+
+/// Becomes the runtime, which ends as the program does. Returns only why it could not.
+pub fn exec(container: &Container, wanted: &Exec) -> Result<std::convert::Infallible> {
+    if !container.is_running()? {
+        return Err(
+            Error::invalid(format!("container {} is not running", container.shown()))
+                .remedy("start it first"),
+        );
+    }
+    let process = process(container, wanted)?;
+    let bytes = serde_json::to_vec(&process).map_err(|e| Error::invalid(e.to_string()))?;
+    let file = corten_sys::spawn::memory_file("process", &bytes)?;
+    // The runtime opens it by its number.
+    rustix::io::fcntl_setfd(&file, FdFlags::empty()).call("fcntl", || "F_SETFD".into())?;
+    let runtime = Runtime::of(container);
+    let mut command = runtime.command("exec");
+    command
+        .arg("--process")
+        .arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    if wanted.stdin == Stdin::Inherit {
+        command.stdin(Stdio::inherit());
+    }
+    runtime.named(&mut command);
+    let error = command.exec();
+    Err(error).with_context(|| format!("start {}", command.get_program().display()))
+}
+
+/// The container's own process, with what differs.
+fn process(container: &Container, wanted: &Exec) -> Result<Value> {
+    let bundle = files::open_dir(container.dir(), "bundle")?;
+    let bytes = files::read_file(&bundle, "config.json", DOCUMENT_CAP)?.unwrap_or_default();
+    let mut document: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::corrupt(format!("config.json: {error}")))?;
+    let mut process = document["process"].take();
+    process["args"] = json!(wanted.args);
+    process["terminal"] = json!(wanted.terminal);
+    let mut env: Vec<String> = serde_json::from_value(process["env"].take())
+        .map_err(|error| Error::corrupt(format!("config.json: {error}")))?;
+    if let Some(text) = &wanted.user {
+        let root = root(container)?;
+        let user = users::find(std::os::fd::AsFd::as_fd(&root), text)
+            .with_context(|| format!("look up user {text:?}"))?;
+        process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
+        set(&mut env, &format!("HOME={}", user.home))?;
+        let sets = &mut process["capabilities"];
+        let held = match user.uid {
+            0 => sets["bounding"].clone(),
+            _ => json!([]),
+        };
+        sets["effective"] = held.clone();
+        sets["permitted"] = held;
+    }
+    if wanted.terminal && !env.iter().any(|variable| variable.starts_with("TERM=")) {
+        env.push("TERM=xterm".to_owned());
+    }
+    for variable in &wanted.env {
+        set(&mut env, variable)?;
+    }
+    process["env"] = json!(env);
+    if let Some(workdir) = &wanted.workdir {
+        if !workdir.starts_with('/') {
+            return Err(Error::invalid(format!(
+                "working directory {workdir:?} is no absolute path"
+            )));
+        }
+        process["cwd"] = json!(workdir);
+    }
+    Ok(process)
+}
+
+fn set(env: &mut Vec<String>, variable: &str) -> Result<()> {
+    let name = variable.split_once('=').map(|(name, _)| name);
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return Err(Error::invalid(format!(
+            "environment variable {variable:?} is not NAME=value"
+        )));
+    };
+    env.retain(|other| other.split_once('=').map(|(name, _)| name) != Some(name));
+    env.push(variable.to_owned());
+    Ok(())
+}
+
+/// The running container's tree, as its first process sees it.
+fn root(container: &Container) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", first_pid(container)?);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path.as_str(), flags, Mode::empty());
+    Ok(opened.call("open", || path.clone())?)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Calls of the runtime for one container, whose state is in the container's own directory: nothing of it is anywhere
+//! else, and what a crash left goes with that directory.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use corten_sys::signal;
+
+use crate::containers::Container;
+use crate::error::{Context, Error, Kind, Result};
+
+/// What the runtime gets of the caller's environment.
+const PASSED: [&str; 3] = ["PATH", "TERM", "XDG_RUNTIME_DIR"];
+
+/// How long a call may take that waits for nobody.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The runtime of one container.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    program: PathBuf,
+    state: PathBuf,
+    bundle: PathBuf,
+    id: String,
+}
+
+impl Runtime {
+    /// The one that the container was made with.
+    pub fn of(container: &Container) -> Self {
+        Self {
+            program: container.record().settings.runtime.clone(),
+            state: container.path().join("runtime"),
+            bundle: container.path().join("bundle"),
+            id: container.id().to_owned(),
+        }
+    }
+
+    /// The bundle.
+    pub fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
+    /// The runtime, about to be given a verb.
+    pub fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        // SECURITY: nothing else of the caller's environment is the runtime's business.
+        command.env_clear();
+        for name in PASSED {
+            command.envs(std::env::var_os(name).map(|value| (OsStr::new(name), value)));
+        }
+        command.arg("--root").arg(&self.state).arg(verb);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// The same, about to make the container.
+    pub fn making(&self, verb: &str) -> Command {
+        let mut command = self.command(verb);
+        command.arg("--bundle").arg(&self.bundle);
+        command
+    }
+
+    /// Adds the container's id.
+    pub fn named<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.arg(&self.id)
+    }
+
+    /// Calls a verb that waits for nobody; an error has the runtime's own words.
+    pub fn call(&self, mut command: Command) -> Result<()> {
+        // A file, not a pipe: what the container inherits of it keeps nobody waiting.
+        let errors = corten_sys::spawn::memory_file("errors", b"")?;
+        command.stderr(Stdio::from(errors.try_clone().context("dup")?));
+        let mut child = spawn(&mut command)?;
+        self.wait(&mut child, &errors)
+    }
+
+    fn wait(&self, child: &mut Child, errors: &OwnedFd) -> Result<()> {
+        let pid = i32::try_from(child.id()).map_err(|_| Error::invalid("pid out of range"))?;
+        let pidfd = corten_sys::process::pidfd(pid)?;
+        if !corten_sys::process::wait_for_end(pidfd.as_fd(), PATIENCE)? {
+            child.kill().context("kill the runtime")?;
+            child.wait().context("wait for the runtime")?;
+            return Err(Error::new(
+                Kind::System,
+                format!("the runtime was not done within {} s", PATIENCE.as_secs()),
+            ));
+        }
+        let status = child.wait().context("wait for the runtime")?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = corten_sys::spawn::tail(errors.as_fd(), 4096)?;
+        let said = String::from_utf8_lossy(&said);
+        Err(Error::new(
+            Kind::System,
+            match said.trim() {
+                "" => format!("the runtime ended with {status}"),
+                said => said.to_owned(),
+            },
+        ))
+    }
+
+    /// Sends the container's first process a signal, by name or number.
+    pub fn kill(&self, signal: &str) -> Result<()> {
+        let mut command = self.command("kill");
+        self.named(&mut command).arg(signal);
+        command.stdout(Stdio::null());
+        self.call(command).with_context(|| format!("send {signal}"))
+    }
+
+    /// Kills whatever is alive, and removes what the runtime has of it; nothing if there is nothing.
+    pub fn delete(&self) -> Result<()> {
+        if !self.state.is_dir() {
+            return Ok(());
+        }
+        let mut command = self.command("delete");
+        command.arg("--force");
+        self.named(&mut command).stdout(Stdio::null());
+        self.call(command).context("delete the runtime's container")
+    }
+}
+
+/// Starts a program, which must not inherit that signals are blocked here.
+pub fn spawn(command: &mut Command) -> Result<Child> {
+    let child = signal::spawn_unblocked(command);
+    child.with_context(|| format!("start {}", command.get_program().display()))
+}
