@@ -46,10 +46,10 @@ impl Bench {
         self.command(args).output().unwrap()
     }
 
-    /// A runtime that does `script` with the bundle as `$B`, and leaves `delete` alone.
+    /// A runtime that does `script` for `run`, with the bundle as `$B`, and nothing for other verbs.
     fn runtime(&self, name: &str, script: &str) -> String {
         let path = self.dir.join(name);
-        let text = format!("#!/bin/sh\n[ \"$1\" = run ] || exit 0\nB=\"$3\"\n{script}\n");
+        let text = format!("#!/bin/sh\n[ \"$3\" = run ] || exit 0\nB=\"$5\"\n{script}\n");
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         path.to_str().unwrap().to_owned()
@@ -277,19 +277,52 @@ fn what_a_container_uses_is_not_removed() {
             go.display()
         ),
     );
-    let child = bench.spawn(&["run", "--runtime", &runtime, "t"]);
+    let child = bench.spawn(&["run", "--rm", "--runtime", &runtime, "t"]);
     wait_for(&begun);
+    // The name goes, what the container was made of stays.
     assert_success(&bench.run(&["rm", "t"]));
-    assert_eq!((bench.count("layers"), bench.count("blobs/sha256")), (1, 0));
+    assert_eq!((bench.count("layers"), bench.count("blobs/sha256")), (1, 3));
     std::fs::write(go, "").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_success(&output);
     assert_eq!(text(&output.stdout), "still here");
     assert_success(&bench.run(&["prune"]));
     assert_eq!((bench.count("layers"), bench.count("tmp")), (0, 0));
+    assert_eq!(bench.count("blobs/sha256"), 0);
 }
 
-/// Killed, this program leaves the runtime: its files stay as long as that lives, and go afterwards.
+#[test]
+fn what_a_stopped_container_was_made_of_is_not_removed() {
+    if !is_root("what_a_stopped_container_was_made_of_is_not_removed") {
+        return;
+    }
+    let bench = Bench::new("stopped");
+    bench.image("t", &[vec![file("a", b"1")], vec![file("b", b"2")]]);
+    let runtime = bench.runtime("runtime", "cat \"$B/rootfs/a\"; echo x > \"$B/rootfs/c\"");
+    assert_success(&bench.run(&["run", "--name", "c", "--runtime", &runtime, "t"]));
+    assert_success(&bench.run(&["rm", "--image", "t"]));
+    assert_success(&bench.run(&["prune"]));
+    assert_eq!((bench.count("layers"), bench.count("blobs/sha256")), (2, 4));
+    let store = Store::open(&bench.store).unwrap();
+    let container = corten_image::containers::find(&store, "c").unwrap();
+    let lock = container.lock().unwrap();
+    assert!(lock.is_some());
+    let image = container.image(&store).unwrap();
+    assert_eq!(image.layers.len(), 2);
+    let layers = container.layers(&store, &store.lease().unwrap()).unwrap();
+    assert_eq!(layers.len(), 2);
+    // Of what the runtime needs nothing is a change of the container's.
+    let upper = std::fs::read_dir(container.path().join("upper")).unwrap();
+    let changed: Vec<_> = upper.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(changed, ["c"]);
+    drop((lock, layers));
+    assert_success(&bench.run(&["rm", "c"]));
+    assert_success(&bench.run(&["prune"]));
+    assert_eq!((bench.count("layers"), bench.count("blobs/sha256")), (0, 0));
+    assert_eq!((bench.count("containers"), bench.count("tmp")), (0, 0));
+}
+
+/// Killed, this program leaves the runtime: the container stays as long as that lives, and is lost afterwards.
 #[test]
 fn a_container_outlives_its_starter() {
     if !is_root("a_container_outlives_its_starter") {
@@ -311,23 +344,29 @@ fn a_container_outlives_its_starter() {
             done.display()
         ),
     );
-    let mut child = bench.spawn(&["run", "--runtime", &runtime, "t"]);
+    let mut child = bench.spawn(&["run", "--rm", "--runtime", &runtime, "t"]);
     wait_for(&begun);
     child.kill().unwrap();
     child.wait().unwrap();
+    assert_success(&bench.run(&["ps"]));
     assert_success(&bench.run(&["prune"]));
     assert_eq!(
-        bench.count("tmp"),
+        bench.count("containers"),
         1,
-        "the running container's files were swept"
+        "the running container was taken for lost"
     );
     std::fs::write(go, "").unwrap();
     wait_for(&done);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while bench.count("tmp") > 0 && Instant::now() < deadline {
-        drop(Store::open(&bench.store).unwrap().lease().unwrap());
+    let mut said = String::new();
+    while bench.count("containers") > 0 && Instant::now() < deadline {
+        said = text(&bench.run(&["ps", "--all"]).stderr);
         std::thread::sleep(Duration::from_millis(20));
     }
+    assert!(
+        said.contains("was lost") && said.contains("it was removed"),
+        "{said}"
+    );
     bench.assert_swept();
     assert!(std::fs::read_to_string(done).unwrap().ends_with("}1"));
 }
@@ -373,7 +412,7 @@ fn status_signals_and_errors() {
         ),
         (
             &["run", "--runtime", &seven, "--network", "x", "t"],
-            "unknown network \"x\"",
+            "network \"x\": there is none of that name",
         ),
         (&["run", "--runtime", &seven, "A"], "image name \"A\""),
         (

@@ -119,7 +119,11 @@ fn table(rows: &[(Container, Status)]) -> Result<()> {
             record.name.clone().unwrap_or_default(),
             record.image.clone(),
             command(container),
-            record.created.clone(),
+            record
+                .created
+                .get(..19)
+                .unwrap_or_default()
+                .replace('T', " "),
             said,
             ports.join(","),
         ]);

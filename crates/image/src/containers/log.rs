@@ -151,7 +151,8 @@ pub fn time_before(seconds: i64) -> String {
         .to_owned()
 }
 
-fn now() -> String {
+/// Now, in RFC 3339 with nanoseconds.
+pub fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let since = since.unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or_default();

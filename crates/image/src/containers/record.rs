@@ -26,7 +26,7 @@ pub struct Record {
     pub manifest: Descriptor,
     /// The chain ids of the layers below the container's own, bottom first.
     pub chains: Vec<Digest>,
-    /// When it was made, in RFC 3339.
+    /// When it was made, in RFC 3339 with nanoseconds.
     pub created: String,
     /// What its caller asked for.
     pub settings: Settings,

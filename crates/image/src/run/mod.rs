@@ -29,7 +29,7 @@ pub use runtime::Runtime;
 pub use settings::{Limits, Mount, MountKind, Network, Settings, Stdin, Ulimit};
 pub use supervisor::{start, stop_signal, supervise};
 
-use crate::build::{runtime as programs, time};
+use crate::build::runtime as programs;
 use crate::containers::{self, Container, Record, VERSION};
 use crate::error::{Context, Error, Result};
 use crate::network;
@@ -83,7 +83,7 @@ pub fn create(
             .iter()
             .map(|layer| layer.chain_id.clone())
             .collect(),
-        created: time::rfc3339(time::now()),
+        created: containers::log::now(),
         settings,
     };
     containers::publish(store, scratch, &record)

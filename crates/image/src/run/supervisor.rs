@@ -320,14 +320,18 @@ impl Running<'_> {
     }
 
     fn copy(&mut self, ready: &[bool], trouble: &mut Option<Error>) {
-        for number in (0..ready.len()).rev().filter(|number| ready[*number]) {
+        let mut ended = Vec::new();
+        for number in (0..ready.len()).filter(|number| ready[*number]) {
             match self.parts.take(number) {
                 Ok(true) => {}
-                Ok(false) => drop(self.parts.outputs.remove(number)),
+                Ok(false) => ended.push(number),
                 Err(error) => {
                     trouble.get_or_insert(error);
                 }
             }
+        }
+        for number in ended.into_iter().rev() {
+            self.parts.outputs.remove(number);
         }
     }
 }

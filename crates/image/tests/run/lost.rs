@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Supervisors that are killed: what is left is found, told and put away.
+
+use std::time::Duration;
+
+use crate::support::{World, get, in_world, wait_for};
+
+fn kill(pid: i32) {
+    // It may have ended by itself.
+    let _ = rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid).unwrap(),
+        rustix::process::Signal::KILL,
+    );
+}
+
+const SERVE: &str = "mkdir /w && echo web > /w/index.html && exec httpd -f -p 80 -h /w";
+
+fn warm(world: &World) {
+    world.script(&["-p", "8079:80"], "true");
+}
+
+#[test]
+fn a_killed_supervisor_is_noticed() {
+    in_world(|world| {
+        warm(world);
+        let before = world.census();
+        let id = world.ok(&[
+            "run", "-d", "--name", "c", "-p", "8080:80", "base", "sh", "-c", SERVE,
+        ]);
+        wait_for("an answer", || get("127.0.0.1:8080"));
+        kill(world.supervisor(&id).unwrap());
+        let found = wait_for("the loss", || {
+            let found = world.run(&["ps", "--all"]);
+            found.err.contains("container c was lost").then_some(found)
+        });
+        assert!(found.out.contains("lost"), "{}", found.out);
+        assert_eq!(get("127.0.0.1:8080"), None);
+        assert!(world.cgroups(&id).is_empty());
+        // Said once.
+        assert_eq!(world.run(&["ps", "--all"]).err, "");
+        assert_eq!(world.look("c")["state"], "lost");
+        assert!(
+            world
+                .run(&["wait", "c"])
+                .err
+                .contains("container c is lost")
+        );
+        // It can be started again, and goes.
+        world.ok(&["start", "c"]);
+        assert_eq!(wait_for("an answer", || get("127.0.0.1:8080")), "web");
+        world.ok(&["rm", "-f", "c"]);
+        assert_eq!(world.census(), before);
+        // One that was to go has gone.
+        let id = world.ok(&["run", "-d", "--rm", "--name", "d", "base", "sleep", "100"]);
+        kill(world.supervisor(&id).unwrap());
+        wait_for("its removal", || {
+            world
+                .run(&["ps"])
+                .err
+                .contains("as --rm asked for")
+                .then_some(())
+        });
+        assert_eq!(world.census(), before);
+    });
+}
+
+/// At any moment between its first instruction and the container's: `rm --force` leaves nothing.
+#[test]
+fn killed_at_random_moments() {
+    in_world(|world| {
+        warm(world);
+        let before = world.census();
+        // The same moments in every run of these tests: xorshift.
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut states = std::collections::BTreeMap::new();
+        for round in 0..20 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let child = world.spawn(&[
+                "run", "-d", "--name", "c", "-p", "8080:80", "base", "sh", "-c", SERVE,
+            ]);
+            let containers = world.dir.join("store/containers");
+            let id = wait_for("the container", || {
+                let entry = std::fs::read_dir(&containers).unwrap().next()?;
+                Some(entry.unwrap().file_name().into_string().unwrap())
+            });
+            let pid = wait_for("the supervisor", || world.supervisor(&id));
+            std::thread::sleep(Duration::from_micros(random % 700_000));
+            kill(pid);
+            let state = std::fs::read_to_string(world.container(&id).join("status.json")).unwrap();
+            let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+            *states
+                .entry(state["state"].as_str().unwrap().to_owned())
+                .or_insert(0) += 1;
+            child.wait_with_output().unwrap();
+            world.ok(&["rm", "-f", "c"]);
+            let after = world.census();
+            let left: Vec<_> = after.symmetric_difference(&before).collect();
+            assert!(left.is_empty(), "round {round}, {state}: {left:#?}");
+            assert!(world.cgroups(&id).is_empty(), "round {round}");
+        }
+        assert!(
+            states.len() > 1,
+            "all were killed in the same state: {states:?}"
+        );
+    });
+}
