@@ -124,7 +124,7 @@ fn several_unpack_the_same_image_at_once() {
     );
     let runtime = bench.runtime(
         "runtime",
-        "[ \"$(ls \"$B/rootfs\")\" = \"a\nc\" ] && find \"$B/rootfs/a\" | wc -l",
+        "[ \"$(ls \"$B/rootfs\")\" = \"a\nc\ndev\netc\nproc\nsys\" ] && find \"$B/rootfs/a\" | wc -l",
     );
     for round in 0..3 {
         let children: Vec<Child> = (0..4)

@@ -358,8 +358,8 @@ mod tests {
                 "/etc/hostname /g/hostname",
                 "/etc/resolv.conf /g/resolv.conf",
                 "/data /x",
-                "/etc/hosts /x",
-                "/data/inner /x"
+                "/data/inner /x",
+                "/etc/hosts /x"
             ]
         );
         assert_eq!(

@@ -28,13 +28,14 @@ pub fn make(
     layers: &[LayerDir],
     settings: &Settings,
     hostname: &str,
+    name: Option<&str>,
     connected: &Connected,
 ) -> Result<()> {
     files::remove_tree(dir, c"given")?;
     files::remove_tree(dir, c"stubs")?;
     let given = make_dir(dir, DIR)?;
     let contents = [
-        hosts(settings, hostname, connected)?,
+        hosts(settings, hostname, name, connected)?,
         format!("{hostname}\n").into_bytes(),
         resolv_conf(settings, connected)?,
     ];
@@ -57,7 +58,12 @@ pub fn make(
     Ok(())
 }
 
-fn hosts(settings: &Settings, hostname: &str, connected: &Connected) -> Result<Vec<u8>> {
+fn hosts(
+    settings: &Settings,
+    hostname: &str,
+    name: Option<&str>,
+    connected: &Connected,
+) -> Result<Vec<u8>> {
     let mut text = match settings.network {
         Network::Host => host_file("/etc/hosts")?,
         Network::None | Network::Named(_) => {
@@ -73,9 +79,13 @@ fn hosts(settings: &Settings, hostname: &str, connected: &Connected) -> Result<V
     for (name, address) in &settings.hosts {
         line(address, name);
     }
+    let own = match name.filter(|name| *name != hostname) {
+        Some(name) => format!("{hostname} {name}"),
+        None => hostname.to_owned(),
+    };
     match connected.addresses.as_slice() {
-        [] => line(&IpAddr::from([127, 0, 0, 1]), hostname),
-        addresses => addresses.iter().for_each(|address| line(address, hostname)),
+        [] => line(&IpAddr::from([127, 0, 0, 1]), &own),
+        addresses => addresses.iter().for_each(|address| line(address, &own)),
     }
     Ok(text)
 }
@@ -162,9 +172,10 @@ mod tests {
             addresses: vec!["10.89.0.2".parse().unwrap()],
             ..Connected::default()
         };
-        let text = String::from_utf8(hosts(&settings, "web", &connected).unwrap()).unwrap();
+        let text =
+            String::from_utf8(hosts(&settings, "h", Some("web"), &connected).unwrap()).unwrap();
         assert!(
-            text.ends_with("10.0.0.9\tdb\nfd00::1\tsix\n10.89.0.2\tweb\n"),
+            text.ends_with("10.0.0.9\tdb\nfd00::1\tsix\n10.89.0.2\th web\n"),
             "{text}"
         );
         for bad in ["", "a", "a:b", ":1.2.3.4", "a b:1.2.3.4", "a\nb:1.2.3.4"] {

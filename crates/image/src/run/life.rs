@@ -114,7 +114,15 @@ impl<'a> Life<'a> {
             .iter()
             .map(ToString::to_string)
             .collect();
-        given::make(dir, &self.layers, settings, &self.hostname, &connected)
+        let name = self.container.record().name.as_deref();
+        given::make(
+            dir,
+            &self.layers,
+            settings,
+            &self.hostname,
+            name,
+            &connected,
+        )
     }
 
     /// Mounts the overlay and writes config.json, in this thread's own mount namespace. Another thread sees nothing of it.

@@ -13,7 +13,7 @@ fn kill(pid: i32) {
     );
 }
 
-const SERVE: &str = "mkdir /w && echo web > /w/index.html && exec httpd -f -p 80 -h /w";
+const SERVE: &str = "mkdir -p /w && echo web > /w/index.html && exec httpd -f -p 80 -h /w";
 
 fn warm(world: &World) {
     world.script(&["-p", "8079:80"], "true");
