@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
-use corten_image::containers::log::{Entry, LogReader, Stream};
+use corten_image::containers::log::{Entry, LOG, LogReader, Stream};
 use corten_image::containers::{Container, watch::Watch};
 use corten_image::{Context, Error, Result, Store};
 
@@ -39,6 +39,12 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
         true => Some(Watch::new(&container)?),
         false => None,
     };
+    if !container.path().join(LOG).exists() {
+        super::note(&format!(
+            "container {} has no log: in the foreground what it writes is its caller's",
+            container.shown()
+        ));
+    }
     let mut reader = LogReader::new(&container);
     let wanted = |entry: &Entry| since.as_ref().is_none_or(|since| entry.time >= *since);
     let mut last = VecDeque::new();

@@ -76,6 +76,7 @@ pub fn describe(container: &Container, status: &Status) -> serde_json::Value {
         "id": record.id,
         "name": record.name,
         "image": record.image,
+        "command": container.command(),
         "manifest": record.manifest.digest().to_string(),
         "created": record.created,
         "state": status.state.word(),
@@ -144,19 +145,10 @@ fn table(rows: &[(Container, Status)]) -> Result<()> {
     Ok(())
 }
 
-/// What it was last started with, shortened; its image's is not looked up for one that never ran.
+/// What it was last started with, shortened.
 fn command(container: &Container) -> String {
-    let changes = &container.record().settings.changes;
-    let entrypoint = changes.entrypoint.iter().flatten();
-    let words: Vec<&str> = entrypoint
-        .chain(&changes.args)
-        .map(String::as_str)
-        .collect();
-    let text: String = words
-        .join(" ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
+    let text = container.command().join(" ");
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
     match text.chars().count() > 24 {
         true => format!("{}…", text.chars().take(23).collect::<String>()),
         false => text,

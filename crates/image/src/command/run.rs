@@ -19,6 +19,12 @@ use super::start::start;
 /// What engines end with when there was no container; others are the container's own.
 pub const NO_CONTAINER: u8 = 125;
 
+/// Where the engines keep the filter that containers have if nobody says otherwise.
+const FILTERS: [&str; 2] = [
+    "/etc/containers/seccomp.json",
+    "/usr/share/containers/seccomp.json",
+];
+
 /// Larger files of variables, and filters, are refused.
 const FILE_CAP: u64 = 4 << 20;
 
@@ -243,6 +249,12 @@ impl Args {
     }
 
     fn set_security(&self, settings: &mut Settings) -> Result<()> {
+        for path in FILTERS {
+            if std::path::Path::new(path).exists() {
+                settings.seccomp = Some(filter(path)?);
+                break;
+            }
+        }
         for option in &self.security_opt {
             let (name, value) = match option.split_once(['=', ':']) {
                 Some((name, value)) => (name, Some(value)),
@@ -252,15 +264,7 @@ impl Args {
                 ("no-new-privileges", None | Some("true")) => settings.no_new_privileges = true,
                 ("no-new-privileges", Some("false")) => settings.no_new_privileges = false,
                 ("seccomp", Some("unconfined")) => settings.seccomp = None,
-                ("seccomp", Some(path)) => {
-                    let read = || -> Result<serde_json::Value> {
-                        let bytes = read_capped(std::path::Path::new(path))?;
-                        serde_json::from_slice(&bytes)
-                            .map_err(|error| Error::invalid(error.to_string()))
-                    };
-                    let read = read().with_context(|| format!("read the filter {path}"))?;
-                    settings.seccomp = Some(read);
-                }
+                ("seccomp", Some(path)) => settings.seccomp = Some(filter(path)?),
                 _ => {
                     return Err(Error::unsupported(format!(
                         "security option {option:?} is not supported"
@@ -270,6 +274,14 @@ impl Args {
         }
         Ok(())
     }
+}
+
+fn filter(path: &str) -> Result<serde_json::Value> {
+    let read = || -> Result<serde_json::Value> {
+        let bytes = read_capped(std::path::Path::new(path))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::invalid(error.to_string()))
+    };
+    read().with_context(|| format!("read the filter {path}"))
 }
 
 fn each<T>(texts: &[String], read: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {

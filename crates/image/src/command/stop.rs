@@ -6,7 +6,7 @@ use std::time::Duration;
 use corten_image::containers::Container;
 use corten_image::containers::lost::{end_now, wait_for_end};
 use corten_image::run::{Runtime, stop_signal};
-use corten_image::{Error, Result, Store};
+use corten_image::{Error, Kind, Result, Store};
 
 use super::containers::{each, find};
 
@@ -51,7 +51,15 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
     })
 }
 
+/// One that is to go when it ends may have gone at any point.
 fn stop(store: &Store, container: &Container, limit: Duration) -> Result<()> {
+    match try_stop(store, container, limit) {
+        Err(error) if error.kind() == Kind::NotFound && !container.path().exists() => Ok(()),
+        result => result,
+    }
+}
+
+fn try_stop(store: &Store, container: &Container, limit: Duration) -> Result<()> {
     let image = container.image(store)?;
     let asked = Runtime::of(container).kill(stop_signal(&image.config));
     match asked {
@@ -60,16 +68,13 @@ fn stop(store: &Store, container: &Container, limit: Duration) -> Result<()> {
                 return Ok(());
             }
         }
-        // It has ended since it was looked at, or it is only being started.
+        // It has ended since it was looked at.
         Err(_) if !container.is_running()? => return Ok(()),
+        // It is only being started: it has nobody yet who could be asked.
         Err(error) if limit.is_zero() => drop(error),
         Err(error) => return Err(error),
     }
-    // One that is to go when it ends has gone by then.
-    match end_now(container) {
-        Err(error) if error.kind() == corten_image::Kind::NotFound => Ok(()),
-        ended => ended.map(drop),
-    }
+    end_now(container).map(drop)
 }
 
 /// Sends the signal.

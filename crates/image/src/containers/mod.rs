@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corten_sys::Errno;
+use rustix::fs::{Mode, OFlags};
 
 pub use record::{Record, State, Status, VERSION};
 
@@ -124,6 +125,27 @@ impl Container {
         self.record.chains.iter().map(layer).collect()
     }
 
+    /// The program that it was last started with, or else what of it was asked for.
+    pub fn command(&self) -> Vec<String> {
+        let settings = &self.record.settings.changes;
+        let asked = || {
+            settings
+                .entrypoint
+                .iter()
+                .flatten()
+                .chain(&settings.args)
+                .cloned()
+                .collect()
+        };
+        let started = || -> Option<Vec<String>> {
+            let bundle = files::open_dir(&self.dir, "bundle").ok()?;
+            let bytes = files::read_file(&bundle, "config.json", DOCUMENT_CAP).ok()??;
+            let document: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+            serde_json::from_value(document["process"]["args"].clone()).ok()
+        };
+        started().unwrap_or_else(asked)
+    }
+
     /// How it is doing, as its supervisor last said.
     pub fn status(&self) -> Result<Status> {
         let read = || -> Result<Status> {
@@ -144,9 +166,12 @@ impl Container {
 
     /// Its lock, if nobody supervises it: as long as that is held it neither starts nor goes.
     pub fn lock(&self) -> Result<Option<Lock>> {
-        match Lock::attempt(self.dir(), LOCK, How::Exclusive) {
-            Err(error) if error.errno() == Some(Errno::NOENT) => Err(self.gone()),
-            result => result,
+        // Never made here: the directory may be about to go, and could not if there were a new file in it.
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.dir, LOCK, flags, Mode::empty()) {
+            Ok(fd) => Lock::attempt_on(fd, How::Exclusive),
+            Err(Errno::NOENT) => Err(self.gone()),
+            Err(errno) => Err(corten_sys::Error::new("open", LOCK, errno).into()),
         }
     }
 
@@ -204,6 +229,7 @@ impl Container {
 pub fn publish(store: &Store, scratch: Scratch, record: &Record) -> Result<Container> {
     let bytes = serde_json::to_vec(record).map_err(|error| Error::invalid(error.to_string()))?;
     files::replace_file(scratch.as_fd(), scratch.as_fd(), RECORD, &bytes)?;
+    drop(Lock::attempt(scratch.as_fd(), LOCK, How::Exclusive)?);
     let _names = Lock::wait(store.root(), NAMES, How::Exclusive)?;
     if let Some(name) = &record.name
         && let Some(other) = all(store)?

@@ -36,6 +36,10 @@ impl<'a> Life<'a> {
     /// Takes the lock, and connects the container's network. On failure nothing is left.
     pub fn begin(store: &'a Store, container: &'a Container) -> Result<Self> {
         let lock = container.lock_stopped()?;
+        if container.status()?.state.is_alive() {
+            // Nobody has looked since it was lost.
+            put_away(container).context("put away what was left of the last start")?;
+        }
         // Should this process be killed, the programs that it has started keep the lock as long as they live: nobody
         // puts away what a plugin or the runtime is about to make.
         rustix::io::fcntl_setfd(&lock, FdFlags::empty()).call("fcntl", || "F_SETFD".into())?;

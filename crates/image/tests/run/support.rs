@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,13 +62,20 @@ pub fn in_world(test: impl FnOnce(&World) + Send) {
                 rustix::mount::mount("none", dir, "tmpfs", flags, None).unwrap();
             }
             world.make_image();
-            test(&world);
+            let tested = catch_unwind(AssertUnwindSafe(|| test(&world)));
+            if let Err(panic) = tested {
+                // What goes on by itself would go on for ever.
+                for id in world.run(&["ps", "--all", "--quiet"]).out.lines() {
+                    world.run(&["rm", "-f", id]);
+                }
+                resume_unwind(panic);
+            }
         };
         scope.spawn(work).join()
     });
     match ended {
         Ok(()) => std::fs::remove_dir_all(&world.dir).unwrap(),
-        Err(panic) => std::panic::resume_unwind(panic),
+        Err(panic) => resume_unwind(panic),
     }
 }
 
