@@ -7,12 +7,14 @@ use std::process::Command;
 use crate::failure::{Failure, Result};
 use crate::{command, report, workspace};
 
-/// What the integration suite runs inside containers, beside them, or compares with.
+/// What the integration suite and the image builder's tests run inside containers, beside them, or compare with.
 pub const INTEGRATION: &[&str] = &[
     "busybox-static",
+    "containernetworking-plugins",
     "criu",
     "debootstrap",
     "iproute2",
+    "iptables",
     "jq",
     "runc",
     "strace",
