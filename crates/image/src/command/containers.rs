@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers as the command line names them; and what must be said of them whatever the verb is.
 
-use corten_image::containers::lost::{Settled, settle};
+use corten_image::containers::lost::{self, Settled, settle};
 use corten_image::containers::{self, Container};
 use corten_image::{Error, Kind, Result, Store};
 
@@ -24,8 +24,20 @@ pub fn settled(store: &Store, container: Container) -> Result<Option<Container>>
     Ok(container)
 }
 
+/// Looks at all containers before another one starts: what a lost one still has (a port, a name) is free then. One that
+/// can't be put away is no reason not to start another.
+pub fn settle_all(store: &Store) -> Result<()> {
+    for (shown, settled) in lost::settle_all(store)? {
+        match settled {
+            Ok(settled) => say(&shown, &settled),
+            Err(error) => super::note(&error.to_string()),
+        }
+    }
+    Ok(())
+}
+
 /// Says what was found out of a container, if it is worth it.
-pub fn say(shown: &str, settled: &Settled) {
+fn say(shown: &str, settled: &Settled) {
     match settled {
         Settled::Sound => {}
         Settled::Lost => super::note(&format!(

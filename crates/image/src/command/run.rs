@@ -12,6 +12,7 @@ use corten_image::run::{self, Limits, Mount, Network, Settings, Stdin, limits, m
 use corten_image::{Context, Error, Reference, Result, Store, network};
 
 use super::Failure;
+use super::containers::settle_all;
 use super::process::ProcessArgs;
 use super::registry::SupplyArgs;
 use super::start::start;
@@ -132,6 +133,7 @@ pub struct Args {
 pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
     let run = || {
         let settings = args.settings()?;
+        settle_all(store)?;
         let runtime = args.runtime.clone();
         let runtime = runtime.or_else(|| std::env::var_os("CORTEN_RUNTIME"));
         let reference = Reference::parse(&args.image)?;

@@ -7,7 +7,7 @@ use corten_image::containers::Container;
 use corten_image::{Error, Result, Store, run};
 
 use super::Failure;
-use super::containers::find;
+use super::containers::{each, find, settle_all};
 use super::run::NO_CONTAINER;
 
 /// Start containers that have ended; with their changes, and by themselves as with `run --detach`
@@ -27,16 +27,19 @@ pub struct SuperviseArgs {
 
 /// Starts each, and prints what it was called.
 pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
-    let result = super::containers::each(&args.containers, |name| {
-        let container = find(store, name)?;
-        if container.is_running()? {
-            let text = format!("container {} is running", container.shown());
-            return Err(Error::invalid(text));
-        }
-        start(store, &container)?;
-        super::print(name)
-    });
-    match result {
+    let start_all = || {
+        settle_all(store)?;
+        each(&args.containers, |name| {
+            let container = find(store, name)?;
+            if container.is_running()? {
+                let text = format!("container {} is running", container.shown());
+                return Err(Error::invalid(text));
+            }
+            start(store, &container)?;
+            super::print(name)
+        })
+    };
+    match start_all() {
         Ok(()) => Ok(0),
         Err(error) => Err(Failure {
             error,

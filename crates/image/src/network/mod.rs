@@ -9,6 +9,7 @@
 pub mod config;
 mod plugin;
 mod port;
+mod reserve;
 mod result;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 pub use config::DEFAULT;
 pub use port::{Port, Protocol, ports};
+pub use reserve::{Reserved, reserve};
 pub use result::Connected;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -69,7 +71,11 @@ pub fn attach(dir: BorrowedFd<'_>, path: &Path, wanted: &Wanted<'_>) -> Result<C
     files::replace_file(dir, dir, PLAN, &bytes)?;
     let attached = pin_new_namespace(dir, path)
         .context("make a network namespace")
-        .and_then(|()| add(dir, path, &plan));
+        .and_then(|()| add(dir, path, &plan))
+        .and_then(|connected| {
+            check_families(wanted.ports, &connected)?;
+            Ok(connected)
+        });
     match attached {
         Ok(connected) => Ok(connected),
         Err(error) => {
@@ -78,6 +84,21 @@ pub fn attach(dir: BorrowedFd<'_>, path: &Path, wanted: &Wanted<'_>) -> Result<C
             Err(error.context(format!("connect to network {:?}", wanted.network)))
         }
     }
+}
+
+/// A port of an address of a family that the container has no address of leads nowhere, and plugins don't say so.
+fn check_families(ports: &[Port], connected: &Connected) -> Result<()> {
+    for port in ports {
+        let is_v6 = port.address.is_some_and(|address| address.is_ipv6());
+        let leads = |address: &std::net::IpAddr| address.is_ipv6() == is_v6;
+        if !connected.addresses.iter().any(leads) {
+            let family = if is_v6 { "IPv6" } else { "IPv4" };
+            return Err(Error::unsupported(format!(
+                "port {port} leads nowhere: the container has no {family} address"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The pinned namespace of the container whose network's directory is `path`.

@@ -14,7 +14,7 @@ use super::settings::Network;
 use crate::build::time;
 use crate::containers::{Container, State, Status};
 use crate::error::{Context, Error, Result};
-use crate::network::{self, Connected, Wanted};
+use crate::network::{self, Connected, Reserved, Wanted};
 use crate::overlay;
 use crate::store::lock::Lock;
 use crate::store::{LayerDir, Store, files};
@@ -30,6 +30,7 @@ pub struct Life<'a> {
     lock: Lock,
     status: Status,
     hostname: String,
+    ports: Vec<Reserved>,
 }
 
 impl<'a> Life<'a> {
@@ -65,6 +66,7 @@ impl<'a> Life<'a> {
                 ..Status::default()
             },
             hostname,
+            ports: Vec::new(),
         };
         life.tell()?;
         match life.surround() {
@@ -99,6 +101,7 @@ impl<'a> Life<'a> {
         files::remove_tree(dir, c"pid")?;
         let bundle = files::make_dir(dir, "bundle")?;
         files::make_dir(&bundle, "rootfs")?;
+        self.ports = network::reserve(&settings.ports)?;
         let connected = match &settings.network {
             Network::None | Network::Host => Connected::default(),
             Network::Named(name) => network::attach(

@@ -94,14 +94,7 @@ impl Runtime {
             return Ok(());
         }
         let said = corten_sys::spawn::tail(errors.as_fd(), 4096)?;
-        let said = String::from_utf8_lossy(&said);
-        Err(Error::new(
-            Kind::System,
-            match said.trim() {
-                "" => format!("the runtime ended with {status}"),
-                said => said.to_owned(),
-            },
-        ))
+        Err(failure(&said, &status.to_string()))
     }
 
     /// Sends the container's first process a signal, by name or number.
@@ -124,8 +117,49 @@ impl Runtime {
     }
 }
 
+/// A runtime's failure in its own words: its last line, without what a log has around it.
+pub fn failure(said: &[u8], status: &str) -> Error {
+    let said = String::from_utf8_lossy(said);
+    let last = said.lines().rev().find(|line| !line.trim().is_empty());
+    let text = match last.map(str::trim) {
+        None => format!("the runtime ended with {status}"),
+        Some(line) => message(line).unwrap_or_else(|| line.to_owned()),
+    };
+    Error::new(Kind::System, text)
+}
+
+/// The message of `time="…" level=error msg="…"`, which is quoted as JSON's texts are.
+fn message(line: &str) -> Option<String> {
+    let (_, quoted) = line.split_once(" msg=")?;
+    let mut texts = serde_json::Deserializer::from_str(quoted).into_iter::<String>();
+    texts.next()?.ok()
+}
+
 /// Starts a program, which must not inherit that signals are blocked here.
 pub fn spawn(command: &mut Command) -> Result<Child> {
     let child = signal::spawn_unblocked(command);
     child.with_context(|| format!("start {}", command.get_program().display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtimes_words() {
+        for (said, expected) in [
+            (
+                "time=\"x\" level=error msg=\"exec \\\"a\\\": no\"\n",
+                "exec \"a\": no",
+            ),
+            ("first\nruntime failed: no\n\n", "runtime failed: no"),
+            ("a msg=b", "a msg=b"),
+            ("\n", "the runtime ended with exit status: 1"),
+        ] {
+            assert_eq!(
+                failure(said.as_bytes(), "exit status: 1").to_string(),
+                expected
+            );
+        }
+    }
 }

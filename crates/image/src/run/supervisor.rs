@@ -222,14 +222,7 @@ fn create_with_pipes(life: &Life<'_>, stdin: Option<PipeReader>) -> Result<Vec<(
     corten_sys::fs::set_nonblocking(errors.as_fd())?;
     let mut said = [0; 4096];
     let count = corten_sys::fs::read_some(errors.as_fd(), &mut said).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said[..count]);
-    Err(Error::new(
-        Kind::System,
-        match said.trim() {
-            "" => format!("the runtime ended with {status}"),
-            said => said.to_owned(),
-        },
-    ))
+    Err(super::runtime::failure(&said[..count], &status.to_string()))
 }
 
 fn create_with_terminal(life: &Life<'_>, container: &Container) -> Result<Vec<(OwnedFd, Stream)>> {

@@ -47,6 +47,66 @@ fn a_port_of_the_host() {
     });
 }
 
+/// A port has one owner, whoever that is; a loser is told, and leaves nothing.
+#[test]
+fn a_port_that_is_taken() {
+    in_world(|world| {
+        let first = serve(world, "first", &["-p", "8080:80"]);
+        let before = world.census();
+        let server = std::net::TcpListener::bind("127.0.0.1:8090").unwrap();
+        for (port, expected) in [
+            (
+                "8080:81",
+                "take port 8080->81/tcp of the host: address already in use",
+            ),
+            (
+                "127.0.0.1:8080:81",
+                "take port 127.0.0.1:8080->81/tcp of the host: address already in use",
+            ),
+            (
+                "8090:80",
+                "take port 8090->80/tcp of the host: address already in use",
+            ),
+            (
+                "[::1]:8085:80",
+                "port [::1]:8085->80/tcp leads nowhere: the container has no IPv6 address",
+            ),
+        ] {
+            for flags in [&["--rm"][..], &["--rm", "-d"]] {
+                let args = [&["run"], flags, &["-p", port, "base", "true"]].concat();
+                let found = world.run(&args);
+                assert_eq!(found.code, Some(125), "{port}");
+                assert!(found.err.contains(expected), "{port}: {}", found.err);
+            }
+        }
+        drop(server);
+        assert_eq!(world.census(), before);
+        assert_eq!(wait_for("an answer", || get("127.0.0.1:8080")), "first");
+        world.script(&["-p", "8080:80/udp"], "true");
+        // One that was lost has it no more when the next one starts.
+        let supervisor = rustix::process::Pid::from_raw(world.supervisor(&first).unwrap()).unwrap();
+        rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+        wait_for("its end", || {
+            let second = world.run(&[
+                "run",
+                "-d",
+                "--rm",
+                "--name",
+                "second",
+                "-p",
+                "8080:80",
+                "base",
+                "sh",
+                "-c",
+                "mkdir /w && echo second > /w/index.html && exec httpd -f -p 80 -h /w",
+            ]);
+            (second.code == Some(0)).then_some(())
+        });
+        assert_eq!(wait_for("an answer", || get("127.0.0.1:8080")), "second");
+        world.ok(&["rm", "-f", "first", "second"]);
+    });
+}
+
 #[test]
 fn containers_reach_each_other() {
     in_world(|world| {
