@@ -57,7 +57,7 @@ enum Verb {
     Repair(command::verify::RepairArgs),
     Referrers(command::referrers::Args),
     Rm(command::rm::Args),
-    Run(command::run::Args),
+    Run(Box<command::run::Args>),
     Start(command::start::Args),
     Stop(command::stop::Args),
     /// What `run --detach` and `start` leave with a container

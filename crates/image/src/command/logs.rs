@@ -48,7 +48,7 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
     let mut reader = LogReader::new(&container);
     let wanted = |entry: &Entry| since.as_ref().is_none_or(|since| entry.time >= *since);
     let mut last = VecDeque::new();
-    while let Some(entry) = reader.next()? {
+    while let Some(entry) = reader.read()? {
         if !wanted(&entry) {
             continue;
         }
@@ -81,7 +81,7 @@ fn follow(
     loop {
         // Asked first: what was written before the end is read after it.
         let running = container.is_running()?;
-        while let Some(entry) = reader.next()? {
+        while let Some(entry) = reader.read()? {
             show(args, &entry)?;
         }
         if !running {

@@ -187,7 +187,7 @@ impl<'a> LogReader<'a> {
     }
 
     /// The next entry; `None` at the end of what is written so far.
-    pub fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn read(&mut self) -> Result<Option<Entry>> {
         loop {
             if self.current.is_none() && !self.open_next()? {
                 return Ok(None);

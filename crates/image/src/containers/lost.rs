@@ -2,7 +2,7 @@
 //! Containers whose supervisor was killed, and the removal of containers that run. Whoever looks at a container next
 //! finds the lock free and the status of something alive: it puts away what is left, and says that it was lost.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use corten_sys::process;
@@ -16,6 +16,12 @@ use crate::store::lock::Lock;
 
 /// How long a supervisor may take to put its container away once that is dead.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it may have no container that could be killed.
+const STUCK: Duration = Duration::from_secs(3);
+
+/// How long a kill may take to show before there is another.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Between two looks at a lock that a killed supervisor's programs still hold.
 const RETRY: Duration = Duration::from_millis(20);
@@ -88,36 +94,51 @@ pub fn wait_for_end(container: &Container, limit: Option<Duration>) -> Result<bo
         if left == Some(Duration::ZERO) {
             return Ok(false);
         }
-        // Who holds the lock has written its number, or is about to, or was killed and its programs are about to end.
-        let supervisor = container.status()?.supervisor;
-        match supervisor.map(process::pidfd) {
-            Some(Ok(pidfd)) if container.status()?.supervisor == supervisor => {
+        match supervisor(container)? {
+            Some(pidfd) => {
                 let fds = [pidfd.as_fd()];
                 if corten_sys::signal::wait_readable(&fds, left)?.is_none() {
                     return Ok(false);
                 }
-                std::thread::sleep(RETRY.min(left.unwrap_or(RETRY)));
             }
-            _ => std::thread::sleep(RETRY.min(left.unwrap_or(RETRY))),
+            // It has not said who it is yet, or it was killed and the programs that it has started still run.
+            None => std::thread::sleep(RETRY.min(left.unwrap_or(RETRY))),
         }
     }
 }
 
+/// The process that looks after the container, if there is one that has said so.
+pub(super) fn supervisor(container: &Container) -> Result<Option<OwnedFd>> {
+    let Some(number) = container.status()?.supervisor else {
+        return Ok(None);
+    };
+    let pidfd = match process::pidfd(number) {
+        Ok(pidfd) => pidfd,
+        Err(error) if error.errno() == corten_sys::Errno::SRCH => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // Opened first, looked at then: who has the lock's file open is who was meant, and no stranger of the same number.
+    let is_meant = has_open(number, &container.path().join(super::LOCK));
+    Ok(is_meant.then_some(pidfd))
+}
+
 /// Kills what is alive of the container and waits until it is put away, by its supervisor or, if that does not, by this.
 pub fn end_now(container: &Container) -> Result<Lock> {
-    if container.lock()?.is_none() {
-        // There may be no runtime's container yet, or none any more; that nobody holds the lock is what counts.
+    let begun = Instant::now();
+    while container.lock()?.is_none() {
+        // Again and again: there may be no container of the runtime's yet, or none any more. That nobody holds the lock
+        // any more is what counts.
         let killed = Runtime::of(container).kill("KILL");
-        let mut limit = PATIENCE;
-        if killed.is_err() {
-            limit = PATIENCE / 10;
+        if wait_for_end(container, Some(AGAIN))? {
+            break;
         }
-        if !wait_for_end(container, Some(limit))? {
+        let stuck = killed.is_err() && begun.elapsed() > STUCK;
+        if stuck || begun.elapsed() > PATIENCE {
             kill_supervisor(container)?;
-            if !wait_for_end(container, Some(PATIENCE))? {
-                let text = format!("container {} could not be ended", container.shown());
-                return Err(Error::new(Kind::System, text));
-            }
+        }
+        if begun.elapsed() > 2 * PATIENCE {
+            let text = format!("container {} could not be ended", container.shown());
+            return Err(Error::new(Kind::System, text));
         }
     }
     let lock = container.lock_stopped()?;
@@ -129,18 +150,9 @@ pub fn end_now(container: &Container) -> Result<Lock> {
 }
 
 fn kill_supervisor(container: &Container) -> Result<()> {
-    let Some(number) = container.status()?.supervisor else {
+    let Some(pidfd) = supervisor(container)? else {
         return Ok(());
     };
-    let pidfd = match process::pidfd(number) {
-        Ok(pidfd) => pidfd,
-        Err(error) if error.errno() == corten_sys::Errno::SRCH => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    // Opened first, looked at then: who has the lock's file open is who was meant, and no stranger of the same number.
-    if !has_open(number, &container.path().join(super::LOCK)) {
-        return Ok(());
-    }
     match corten_sys::signal::send(pidfd.as_fd(), 9) {
         Err(error) if error.errno() != corten_sys::Errno::SRCH => Err(error.into()),
         _ => Ok(()),

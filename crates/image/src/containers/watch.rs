@@ -5,10 +5,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use corten_sys::{Call, Errno, process, signal};
+use corten_sys::{Call, Errno, signal};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use super::Container;
+use super::{Container, lost};
 use crate::error::Result;
 
 /// The longest time between two looks: news of a supervisor whose number is not known yet.
@@ -32,12 +32,7 @@ impl Watch {
 
     /// Waits until something was written in the directory, or the supervisor has ended.
     pub fn wait(&self, container: &Container) -> Result<()> {
-        let supervisor = container.status()?.supervisor;
-        let pidfd = match supervisor.map(process::pidfd) {
-            Some(Ok(pidfd)) => Some(pidfd),
-            Some(Err(error)) if error.errno() != Errno::SRCH => return Err(error.into()),
-            _ => None,
-        };
+        let pidfd = lost::supervisor(container)?;
         let limit = match pidfd {
             Some(_) => None,
             None => Some(LOOK),

@@ -106,3 +106,85 @@ fn killed_at_random_moments() {
         );
     });
 }
+
+/// The runtime goes on where this program was killed, and may be about to make a container that nobody could have killed
+/// yet.
+#[test]
+fn killed_in_the_foreground() {
+    in_world(|world| {
+        let before = world.census();
+        for round in 0..6 {
+            let mut child = world.spawn(&["run", "--name", "c", "base", "sleep", "1000"]);
+            let containers = world.dir.join("store/containers");
+            let id = wait_for("the container", || {
+                let entry = std::fs::read_dir(&containers).unwrap().next()?;
+                Some(entry.unwrap().file_name().into_string().unwrap())
+            });
+            wait_for("the runtime", || {
+                let text =
+                    std::fs::read_to_string(world.container(&id).join("status.json")).ok()?;
+                text.contains("running").then_some(())
+            });
+            std::thread::sleep(Duration::from_millis(round * 15));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(
+                world.run(&["rm", "c"]).err.contains("is running"),
+                "round {round}"
+            );
+            let begun = std::time::Instant::now();
+            world.ok(&["rm", "-f", "c"]);
+            assert!(begun.elapsed() < Duration::from_secs(15), "round {round}");
+            assert_eq!(world.census(), before, "round {round}");
+            assert!(world.cgroups(&id).is_empty(), "round {round}");
+        }
+    });
+}
+
+/// Several at once, over one network: each gets an address of its own, and all go.
+#[test]
+fn many_at_once() {
+    in_world(|world| {
+        warm(world);
+        let before = world.census();
+        let children: Vec<_> = (0..6)
+            .map(|number| {
+                let name = format!("c{number}");
+                world.spawn(&[
+                    "run",
+                    "-d",
+                    "--network",
+                    "corten",
+                    "--name",
+                    &name,
+                    "base",
+                    "sleep",
+                    "1000",
+                ])
+            })
+            .collect();
+        let mut ids = Vec::new();
+        for child in children {
+            let ran = crate::support::ran(child.wait_with_output().unwrap());
+            assert_eq!(ran.code, Some(0), "{}", ran.err);
+            ids.push(ran.out.trim().to_owned());
+        }
+        let addresses: std::collections::BTreeSet<String> = (0..6)
+            .map(|number| world.look(&format!("c{number}"))["addresses"][0].to_string())
+            .collect();
+        assert_eq!(addresses.len(), 6, "{addresses:?}");
+        // Twice each: who comes second finds nothing, or finds it going.
+        let children: Vec<_> = ids
+            .iter()
+            .chain(&ids)
+            .map(|id| world.spawn(&["rm", "-f", id]))
+            .collect();
+        for child in children {
+            let ran = crate::support::ran(child.wait_with_output().unwrap());
+            let missing =
+                ran.err.contains("not in the store") || ran.err.contains("there is no container");
+            assert!(ran.code == Some(0) || missing, "{}", ran.err);
+        }
+        assert_eq!(world.census(), before);
+    });
+}
