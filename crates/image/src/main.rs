@@ -22,6 +22,9 @@ struct Cli {
     /// How progress is shown on standard error
     #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
     progress: Progress,
+    /// Do not wait for the disk when blobs and layers are added: a power cut may damage what was added last, which `verify` names
+    #[arg(long, global = true)]
+    no_sync: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -72,10 +75,14 @@ enum Verb {
 
 impl Cli {
     fn open_store(&self) -> Result<Store> {
-        match &self.store {
-            Some(path) => Store::open(path),
-            None => Store::open(&Store::default_path()?),
-        }
+        let store = match &self.store {
+            Some(path) => Store::open(path)?,
+            None => Store::open(&Store::default_path()?)?,
+        };
+        Ok(match self.no_sync {
+            true => store.without_sync(),
+            false => store,
+        })
     }
 
     fn run(&self) -> std::result::Result<u8, command::Failure> {

@@ -22,6 +22,9 @@ pub struct Args {
     /// For all machines that the image is for, with all else that its index names
     #[arg(long, conflicts_with = "platform")]
     all_platforms: bool,
+    /// Unpack each layer as soon as it has come, for `run` and `build`
+    #[arg(long)]
+    unpack: bool,
     /// HOST[:PORT]/NAME[:TAG][@DIGEST]
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -40,7 +43,11 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
     };
     let options = args.registry.options();
     let progress = Progress::stderr();
-    let pulled = registry::pull(store, &reference, &wanted, &options, &progress)?;
+    let pull = match args.unpack {
+        true => registry::pull_unpacked,
+        false => registry::pull,
+    };
+    let pulled = pull(store, &reference, &wanted, &options, &progress)?;
     let document = named(&pulled.name, &pulled.descriptor);
     args.format.print(&pulled.name, &document)
 }

@@ -29,6 +29,7 @@ mod sources;
 mod supply;
 mod token;
 mod transport;
+mod unpacked;
 mod upload;
 mod url;
 mod workers;
@@ -45,6 +46,7 @@ pub use pull::{Platforms, Pulled, Wanted, pull};
 pub use push::{Extent, push};
 pub use referrers::referrers;
 pub use supply::{Policy, Supply};
+pub use unpacked::pull_unpacked;
 
 /// Whether registries on other machines may be spoken to in clear; those on this one always may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

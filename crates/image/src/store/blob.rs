@@ -67,6 +67,7 @@ impl Store {
             file,
             hasher: Hasher::default(),
             unfinished,
+            durable: self.durable,
             _lock: lock,
         })
     }
@@ -202,6 +203,7 @@ pub struct BlobWriter {
     file: File,
     hasher: Hasher,
     unfinished: Unfinished,
+    durable: bool,
     _lock: Lock,
 }
 
@@ -273,12 +275,16 @@ impl BlobWriter {
         }
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o400))
             .call("fchmod", || name.clone())?;
-        rustix::fs::fsync(&self.file).call("fsync", || name.clone())?;
+        if self.durable {
+            rustix::fs::fsync(&self.file).call("fsync", || name.clone())?;
+        }
         // A plain rename: if the blob is there already its bytes are the same, or (a damaged disk) better now.
         rustix::fs::renameat(&self.tmp, name.as_str(), &self.blobs, digest.hex())
             .call("rename", || digest.to_string())?;
         self.name = None;
-        rustix::fs::fsync(&self.blobs).call("fsync", || "blobs".to_owned())?;
+        if self.durable {
+            rustix::fs::fsync(&self.blobs).call("fsync", || "blobs".to_owned())?;
+        }
         Ok(())
     }
 }

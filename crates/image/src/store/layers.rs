@@ -10,7 +10,7 @@ use corten_sys::{Call, Errno};
 use rustix::fs::AtFlags;
 
 use super::lock::{How, Lock};
-use super::{Lease, Scratch, Store, files};
+use super::{Arrivals, Lease, Scratch, Store, files};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::image::Layer;
@@ -80,6 +80,20 @@ impl Store {
         limits: Limits,
         progress: &Progress,
     ) -> Result<Vec<LayerDir>> {
+        let all = Arrivals::default();
+        all.end();
+        self.layer_dirs_as_they_come(lease, layers, &all, limits, progress)
+    }
+
+    /// As [`Store::layer_dirs`], for layers whose blobs are still coming.
+    pub fn layer_dirs_as_they_come(
+        &self,
+        lease: &Lease,
+        layers: &[Layer],
+        arrivals: &Arrivals,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<Vec<LayerDir>> {
         if let Some(dirs) = self.present(lease, layers)? {
             return Ok(dirs);
         }
@@ -89,7 +103,7 @@ impl Store {
                     .remedy("use unpack"),
             );
         }
-        self.unpack_missing(lease, layers, limits, progress)?;
+        self.unpack_missing(lease, layers, arrivals, limits, progress)?;
         self.present(lease, layers)?
             .ok_or_else(|| Error::corrupt("a layer vanished from the store"))
     }
@@ -130,11 +144,17 @@ impl Store {
 
     /// All content is on disk after this.
     pub(super) fn sync_layers(&self) -> Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
         Ok(rustix::fs::syncfs(&self.layers).call("syncfs", || "layers".into())?)
     }
 
     /// What was placed has its name after a crash, too.
     pub(super) fn sync_names(&self) -> Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
         rustix::fs::fsync(&self.sums).call("fsync", || "sums".into())?;
         Ok(rustix::fs::fsync(&self.layers).call("fsync", || "layers".into())?)
     }

@@ -19,6 +19,7 @@
 //! Lock order: gc.lock, then locks/ from the bottom of a chain to its top, then index.lock. names.lock is
 //! taken under gc.lock alone; a container's own lock before gc.lock.
 
+mod arrivals;
 pub mod blob;
 pub mod cache;
 pub mod files;
@@ -41,6 +42,7 @@ use corten_sys::{Call, Errno};
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Context, Error, Result};
+pub use arrivals::Arrivals;
 pub use blob::{BlobReader, BlobWriter};
 pub use layers::LayerDir;
 use lock::{How, Lock};
@@ -65,6 +67,7 @@ pub struct Store {
     blobs: OwnedFd,
     layers: OwnedFd,
     tmp: OwnedFd,
+    durable: bool,
     locks: OwnedFd,
     cache: OwnedFd,
     sums: OwnedFd,
@@ -143,6 +146,7 @@ impl Store {
             path,
             root,
             tmp,
+            durable: true,
         })
     }
 
@@ -167,6 +171,16 @@ impl Store {
         }
         // Last, so that a directory with an oci-layout has an index.
         files::replace_file(root.as_fd(), tmp.as_fd(), "oci-layout", LAYOUT)
+    }
+
+    /// Does not wait for the disk any more when blobs and layers are added. After a power cut those that were added last may
+    /// be damaged: `verify` names them.
+    #[must_use]
+    pub fn without_sync(self) -> Self {
+        Self {
+            durable: false,
+            ..self
+        }
     }
 
     /// Where it is, absolute and without links.

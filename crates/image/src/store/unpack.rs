@@ -4,11 +4,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::lock::{How, Lock};
 use super::sums::known;
-use super::{Lease, Scratch, Store};
+use super::{Arrivals, Lease, Scratch, Store};
 use crate::error::{Context, Error, Result};
 use crate::image::Layer;
 use crate::layer::LayerReader;
@@ -34,6 +34,7 @@ impl Store {
         &self,
         lease: &Lease,
         layers: &[Layer],
+        arrivals: &Arrivals,
         limits: Limits,
         progress: &Progress,
     ) -> Result<()> {
@@ -57,7 +58,7 @@ impl Store {
                 pending: Mutex::new(None),
             });
         }
-        self.extract_all(&work, limits, progress)?;
+        self.extract_all(&work, arrivals, limits, progress)?;
         let mut waiting = work.iter();
         let mut settled_work = Vec::new();
         for position in 0..trees.len() {
@@ -82,7 +83,9 @@ impl Store {
             trees[position] = Some(work.tree.try_clone()?);
             settled_work.push((work, known));
         }
-        each(&settled_work, |(work, known)| {
+        let next = AtomicUsize::new(0);
+        let take = || settled_work.get(next.fetch_add(1, Ordering::Relaxed));
+        each(settled_work.len(), take, |(work, known)| {
             self.write_sums(&work.scratch, work.tree.as_fd(), known)
                 .with_context(|| format!("describe layer {}", work.layer.digest))
         })?;
@@ -94,11 +97,19 @@ impl Store {
         self.sync_names()
     }
 
-    /// The largest layers first, so that no thread is left with one when the others are done.
-    fn extract_all(&self, work: &[Work<'_>], limits: Limits, progress: &Progress) -> Result<()> {
+    /// The largest of those that have come first, so that no thread is left with one when the others are done.
+    fn extract_all(
+        &self,
+        work: &[Work<'_>],
+        arrivals: &Arrivals,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<()> {
         let mut order: Vec<&Work<'_>> = work.iter().collect();
         order.sort_by_key(|work| std::cmp::Reverse(work.layer.size));
-        each(&order, |work| {
+        let left = Mutex::new(order);
+        let take = || arrivals.next(&left, |work| &work.layer.digest);
+        each(work.len(), take, |work| {
             let extracted = self.extract(work, limits, progress)?;
             *work.pending.lock().map_err(poisoned)? = Some(extracted);
             Ok(())
@@ -134,14 +145,21 @@ impl Store {
     }
 }
 
-/// Does `action` to all, on as many threads as there are processors. The first failure stops the others.
-fn each<T: Sync>(items: &[T], action: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
-    let next = AtomicUsize::new(0);
+/// Does `action` to all that `take` gives, on as many threads as there are processors, and no more than `most`. After the
+/// first failure no more are taken.
+fn each<T>(
+    most: usize,
+    take: impl Fn() -> Option<T> + Sync,
+    action: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
     let failure = Mutex::new(None);
+    let failed = AtomicBool::new(false);
     let run = || {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while !failed.load(Ordering::Relaxed)
+            && let Some(item) = take()
+        {
             if let Err(error) = action(item) {
-                next.store(items.len(), Ordering::Relaxed);
+                failed.store(true, Ordering::Relaxed);
                 if let Ok(mut failure) = failure.lock() {
                     failure.get_or_insert(error);
                 }
@@ -150,7 +168,7 @@ fn each<T: Sync>(items: &[T], action: impl Fn(&T) -> Result<()> + Sync) -> Resul
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 1..threads.min(items.len()) {
+        for _ in 1..threads.min(most) {
             scope.spawn(run);
         }
         run();

@@ -24,3 +24,4 @@ mod supply;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod unpacked;
