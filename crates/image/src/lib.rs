@@ -22,6 +22,7 @@ pub mod dockerfile;
 pub mod error;
 pub mod image;
 pub mod layer;
+pub mod mounts;
 pub mod network;
 pub mod overlay;
 pub mod progress;

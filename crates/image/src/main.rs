@@ -44,8 +44,10 @@ enum Progress {
 #[derive(Subcommand)]
 enum Verb {
     Build(command::build::Args),
+    Diff(command::diff::Args),
     Exec(command::exec::Args),
     Export(command::export::Args),
+    History(command::history::Args),
     Import(command::import::Args),
     Inspect(command::inspect::Args),
     Kill(command::stop::KillArgs),
@@ -53,7 +55,9 @@ enum Verb {
     Login(command::login::Args),
     Logout(command::login::LogoutArgs),
     Logs(command::logs::Args),
+    Mount(command::mount::Args),
     Ps(command::ps::Args),
+    #[command(visible_alias = "gc")]
     Prune(command::rm::PruneArgs),
     Pull(command::pull::Args),
     Push(command::push::Args),
@@ -68,6 +72,7 @@ enum Verb {
     Supervise(command::start::SuperviseArgs),
     Tag(command::tag::Args),
     Tags(command::tags::Args),
+    Umount(command::mount::UnmountArgs),
     Unpack(command::unpack::Args),
     Verify(command::verify::Args),
     Wait(command::stop::WaitArgs),
@@ -98,8 +103,10 @@ impl Cli {
         let store = self.open_store()?;
         match &self.verb {
             Verb::Build(args) => command::build::run(&store, args)?,
+            Verb::Diff(args) => command::diff::run(&store, args)?,
             Verb::Exec(args) => return command::exec::run(&store, args),
             Verb::Export(args) => command::export::run(&store, args)?,
+            Verb::History(args) => command::history::run(&store, args)?,
             Verb::Import(args) => command::import::run(&store, args)?,
             Verb::Inspect(args) => command::inspect::run(&store, args)?,
             Verb::Kill(args) => command::stop::kill(&store, args)?,
@@ -107,6 +114,7 @@ impl Cli {
             Verb::Login(args) => command::login::run(args)?,
             Verb::Logout(args) => command::login::logout(args)?,
             Verb::Logs(args) => command::logs::run(&store, args)?,
+            Verb::Mount(args) => command::mount::run(&store, args)?,
             Verb::Ps(args) => command::ps::run(&store, args)?,
             Verb::Prune(args) => command::rm::prune(&store, args)?,
             Verb::Pull(args) => command::pull::run(&store, args)?,
@@ -120,6 +128,7 @@ impl Cli {
             Verb::Supervise(args) => command::start::supervise(&store, args)?,
             Verb::Tag(args) => command::tag::run(&store, args)?,
             Verb::Tags(args) => command::tags::run(args)?,
+            Verb::Umount(args) => command::mount::unmount(&store, args)?,
             Verb::Unpack(args) => command::unpack::run(&store, args)?,
             Verb::Verify(args) => command::verify::run(&store, args)?,
             Verb::Wait(args) => command::stop::wait(&store, args)?,

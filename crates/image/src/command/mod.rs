@@ -3,14 +3,17 @@
 
 pub mod build;
 mod containers;
+pub mod diff;
 pub mod exec;
 pub mod export;
 mod format;
+pub mod history;
 pub mod import;
 pub mod inspect;
 pub mod list;
 pub mod login;
 pub mod logs;
+pub mod mount;
 mod process;
 pub mod ps;
 pub mod pull;

@@ -15,6 +15,7 @@
 //!   log log.1                 what its program wrote
 //! ```
 
+pub mod diff;
 pub mod log;
 pub mod lost;
 pub mod record;

@@ -12,6 +12,7 @@ use crate::containers;
 use crate::digest::Digest;
 use crate::error::{Context, Kind, Result};
 use crate::image::{self, Document, chain_id};
+use crate::mounts;
 
 /// What a clean-up did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,7 @@ impl Store {
             self.mark(&mut marked, entry, 0)?;
         }
         self.mark_containers(&mut marked)?;
+        marked.chains.extend(mounts::needed(self)?);
         self.mark_cache(&mut marked, build_cache)?;
         let (mut blobs, mut bytes, mut layers) = (0, 0, 0);
         for name in files::names(self.layers.as_fd())? {

@@ -8,6 +8,7 @@
 //! layers/<chain id>/                            one unpacked layer each, as overlayfs takes it; appears complete
 //! sums/<chain id>                               what that directory holds, as mtree(5) with digests
 //! containers/<id>/                              what `run` made; see `containers`
+//! mounts/<random>                               images that are mounted; see `mounts`
 //! cache/<key>                                   the build's cache
 //! origins/<hex>                                 the repositories that a blob came from
 //! tmp/<random>                                  everything that is not finished; swept when nobody holds its lock
@@ -71,6 +72,7 @@ pub struct Store {
     locks: OwnedFd,
     cache: OwnedFd,
     sums: OwnedFd,
+    mounts: OwnedFd,
     origins: OwnedFd,
     containers: OwnedFd,
 }
@@ -141,6 +143,7 @@ impl Store {
             locks: files::make_dir(&root, "locks")?,
             cache: files::make_dir(&root, "cache")?,
             sums: files::make_dir(&root, "sums")?,
+            mounts: files::make_dir(&root, "mounts")?,
             origins: files::make_dir(&root, "origins")?,
             containers: files::make_dir(&root, "containers")?,
             path,
@@ -234,6 +237,10 @@ impl Store {
     }
 
     /// What is put there must be locked, and there must be a lease while it is made, or it is swept.
+    pub(crate) fn mounts(&self) -> BorrowedFd<'_> {
+        self.mounts.as_fd()
+    }
+
     pub(crate) fn tmp(&self) -> BorrowedFd<'_> {
         self.tmp.as_fd()
     }
