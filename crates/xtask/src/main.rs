@@ -16,6 +16,7 @@ mod dist;
 mod failure;
 mod faults;
 mod fuzz;
+mod images;
 mod integration;
 mod oracle;
 mod packages;
@@ -67,6 +68,8 @@ enum Verb {
     Bench(bench::Options),
     /// corten's shim beside containerd's own, as root
     Shims(shims::Options),
+    /// corten-image beside containerd, podman and umoci, and above the floor, as root
+    Images(images::Options),
     /// Kills each verb, or fails its system calls, at every point there is, as root; looks for what is left behind
     Faults(faults::Options),
     /// corten's filters against libseccomp, seccompiler and the kernel
@@ -101,6 +104,7 @@ fn run(verb: Verb) -> Result<u8> {
         Verb::Integration(options) => integration::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Shims(options) => shims::run(&options),
+        Verb::Images(options) => images::run(&options),
         Verb::Faults(options) => faults::run(&options),
         Verb::Oracle => oracle::run(),
         Verb::Syscalls(options) => syscalls::run(&options),
