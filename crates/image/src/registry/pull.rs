@@ -89,7 +89,7 @@ pub fn pull(
                 (without_digest(reference, &manifest)?, manifest)
             }
             Platforms::All => {
-                pull.all(&top, 0)?;
+                pull.all(&top, 0, &mut BTreeSet::new())?;
                 (reference.clone(), top)
             }
         };
@@ -121,6 +121,9 @@ struct Pull<'a> {
 
 /// As deep as the store's reader goes.
 const DEPTH: u32 = 4;
+
+/// No image is for so many machines.
+const MOST_DOCUMENTS: usize = 1000;
 
 impl Pull<'_> {
     fn document(&self, tag: &str, digest: Option<&Digest>) -> Result<Descriptor> {
@@ -166,8 +169,17 @@ impl Pull<'_> {
         Err(Error::corrupt("indexes are nested too deeply"))
     }
 
-    /// Everything that `top` leads to.
-    fn all(&self, top: &Descriptor, depth: u32) -> Result<()> {
+    /// Everything that `top` leads to, but what is in `seen`: indexes may name one thing very often.
+    fn all(&self, top: &Descriptor, depth: u32, seen: &mut BTreeSet<String>) -> Result<()> {
+        if !seen.insert(top.digest().to_string()) {
+            return Ok(());
+        }
+        if seen.len() > MOST_DOCUMENTS {
+            return Err(Error::new(
+                Kind::Limit,
+                format!("the index leads to more than {MOST_DOCUMENTS} manifests"),
+            ));
+        }
         let digest = self.described(top)?;
         if Document::of(top.media_type())? == Document::Manifest {
             return self.any(top);
@@ -179,7 +191,7 @@ impl Pull<'_> {
         let index = image::parse_index(&bytes, top.media_type())
             .with_context(|| format!("read index {digest}"))?;
         for inner in index.manifests() {
-            self.all(inner, depth + 1)?;
+            self.all(inner, depth + 1, seen)?;
         }
         Ok(())
     }

@@ -122,6 +122,7 @@ struct Content {
     blobs: BTreeMap<Digest, u64>,
     /// Each after all that it names.
     documents: Vec<Descriptor>,
+    seen: BTreeSet<Digest>,
     /// What the store lacks of it, for people.
     missing: Vec<String>,
 }
@@ -151,6 +152,9 @@ impl Content {
     /// Adds `descriptor` and all below it.
     fn add(&mut self, store: &Store, descriptor: &Descriptor, depth: u32) -> Result<()> {
         let digest = Digest::try_from(descriptor.digest())?;
+        if !self.seen.insert(digest.clone()) {
+            return Ok(());
+        }
         if !store.has_blob(&digest, descriptor.size())? {
             let platform = descriptor.platform().as_ref().map(image::platform_text);
             let platform = platform.map_or(String::new(), |shown| format!(" for {shown}"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clean-up: removes blobs and unpacked layers that no image (and no entry of the build's cache) needs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd;
 
 use oci_spec::image::Descriptor;
@@ -42,6 +42,9 @@ pub enum BuildCache {
 #[derive(Default)]
 struct Marked {
     blobs: HashSet<Digest>,
+    /// How deep those of the blobs were found that were read for what they name. One may be named very often, and is
+    /// read again only where more of what is below it counts.
+    documents: HashMap<Digest, u32>,
     chains: HashSet<Digest>,
 }
 
@@ -126,6 +129,11 @@ impl Store {
         let Ok(kind) = Document::of(descriptor.media_type()) else {
             return Ok(());
         };
+        let known = marked.documents.get(&digest).copied();
+        if known.is_some_and(|known| known <= depth) {
+            return Ok(());
+        }
+        marked.documents.insert(digest.clone(), depth);
         let Some(bytes) = self.document_if_sound(&digest, descriptor.size())? else {
             return Ok(());
         };

@@ -233,3 +233,98 @@ fn a_whole_index_is_sent_or_nothing() {
         ("/v2/team/y/manifests/1", &several.index)
     );
 }
+
+#[test]
+fn an_index_that_names_one_thing_very_often_is_read_once() {
+    let image = Served::new();
+    let line = |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": Digest::of(bytes), "size": bytes.len()});
+    let of = |line: serde_json::Value| {
+        let lines = vec![line; 1000];
+        let text = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": lines});
+        text.to_string().into_bytes()
+    };
+    // A thousand million ways lead to the one manifest.
+    let mut documents = vec![of(line(MANIFEST, &image.manifest))];
+    for _ in 0..2 {
+        documents.push(of(line(INDEX, documents.last().unwrap())));
+    }
+    let server = Server::new(move |request| {
+        let top = documents.last().unwrap();
+        if request.path().ends_with("/manifests/1") {
+            return answer(200, top.clone()).header("Content-Type", INDEX);
+        }
+        let found = documents
+            .iter()
+            .find(|found| request.path().ends_with(Digest::of(found).hex()));
+        match found {
+            Some(found) => answer(200, found.clone()).header("Content-Type", INDEX),
+            None => image.honest(request),
+        }
+    });
+    let dir = Dir::new("registry-often");
+    let store = Store::open(&dir.join("store")).unwrap();
+    let wanted = Wanted {
+        platforms: Platforms::All,
+        ..Wanted::default()
+    };
+    pull(&server, &store, &wanted).unwrap();
+    assert_eq!(
+        server.seen().len(),
+        6,
+        "three indexes, manifest, config, layer"
+    );
+    let collected = store
+        .collect(corten_image::store::gc::BuildCache::Keep)
+        .unwrap();
+    assert!(
+        format!("{collected:?}").contains("blobs: 0"),
+        "{collected:?}"
+    );
+    let from = Reference::parse(&format!("{}/team/x:1", server.address)).unwrap();
+    // It is refused by the server, but after a bounded time.
+    let _ = registry::push(
+        &store,
+        &from,
+        &from,
+        Extent::All,
+        &options(),
+        &Progress::Silent,
+    );
+}
+
+#[test]
+fn an_index_of_too_many_manifests_is_refused() {
+    let empty = |number: u32| {
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [],
+            "annotations": {"number": number.to_string()}})
+        .to_string()
+        .into_bytes()
+    };
+    let documents: Vec<Vec<u8>> = (0..1100).map(empty).collect();
+    let lines: Vec<_> = documents
+        .iter()
+        .map(|found| json!({"mediaType": INDEX, "digest": Digest::of(found), "size": found.len()}))
+        .collect();
+    let top = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": lines}).to_string();
+    let named: std::collections::BTreeMap<String, Vec<u8>> = documents
+        .into_iter()
+        .map(|found| (Digest::of(&found).to_string(), found))
+        .collect();
+    let server = Server::new(move |request| {
+        let name = request.path().rsplit('/').next().unwrap();
+        let found = named.get(name).cloned();
+        answer(200, found.unwrap_or(top.clone().into_bytes())).header("Content-Type", INDEX)
+    });
+    let dir = Dir::new("registry-many");
+    let store = Store::open(&dir.join("store")).unwrap();
+    let wanted = Wanted {
+        platforms: Platforms::All,
+        ..Wanted::default()
+    };
+    let error = pull(&server, &store, &wanted).unwrap_err().to_string();
+    assert!(
+        error.contains("leads to more than 1000 manifests"),
+        "{error}"
+    );
+    assert_eq!(server.seen().len(), 1000);
+}
