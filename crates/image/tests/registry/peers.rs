@@ -38,7 +38,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// With `tls`, the lines of its configuration's section of that name.
+    /// With `tls`, the lines of its configuration's section of that name; for those whom the file `htpasswd` in `dir` has,
+    /// if there is one.
     pub fn start(dir: &Dir, tls: &[String]) -> Self {
         // A port that was free a moment ago.
         let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -52,6 +53,14 @@ impl Registry {
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{tls}",
             dir.join("registry").display()
         );
+        let users = dir.join("htpasswd");
+        let config = match users.exists() {
+            true => format!(
+                "{config}auth:\n  htpasswd:\n    realm: x\n    path: {}\n",
+                users.display()
+            ),
+            false => config,
+        };
         let path = dir.join("registry.yml");
         std::fs::write(&path, config).unwrap();
         let child = Command::new("docker-registry")
@@ -381,4 +390,69 @@ fn a_real_registry_mounts_and_is_a_mirror() {
     // It keeps no list of referrers, and there are none under the tag.
     let found = registry::referrers(&there, None, &options, &Progress::Silent).unwrap();
     assert!(found.is_empty());
+}
+
+/// user, secret
+const USER: &str = "user:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+
+#[test]
+fn who_is_logged_in_with_one_tool_is_with_the_others() {
+    const TEST: &str = "who_is_logged_in_with_one_tool_is_with_the_others";
+    if !has("docker-registry", TEST) || !has("skopeo", TEST) {
+        return;
+    }
+    let dir = Dir::new("registry-login-tools");
+    std::fs::write(dir.join("htpasswd"), USER).unwrap();
+    let registry = Registry::start(&dir, &[]);
+    let first = store(&dir, "first");
+    make(&first, "demo:1");
+    let there = format!("{}/team/demo:1", registry.address);
+    let auth = dir.join("auth.json");
+    let path = dir.join("first").display().to_string();
+    let own = |args: &[&str], input: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_corten-image"))
+            .args(["--store", &path])
+            .args(args)
+            .env("REGISTRY_AUTH_FILE", &auth)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // One that asks for no password reads none.
+        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+        drop(stdin);
+        child.wait().unwrap().success()
+    };
+    let other = |args: &[&str]| {
+        let output = Command::new("skopeo")
+            .args(args)
+            .env("REGISTRY_AUTH_FILE", &auth)
+            .output()
+            .unwrap();
+        output.status.success()
+    };
+    assert!(!own(&["push", "demo:1", &there], ""));
+    assert!(!own(&["login", "-u", "user", &registry.address], "wrong\n"));
+    assert!(own(&["login", "-u", "user", &registry.address], "secret\n"));
+    assert!(own(&["push", "demo:1", &there], ""));
+    let remote = format!("docker://{there}");
+    let inspect = ["inspect", "--tls-verify=false", remote.as_str()];
+    assert!(other(&inspect));
+    assert!(own(&["logout", &registry.address], ""));
+    assert!(!other(&inspect));
+    let login = [
+        "login",
+        "--tls-verify=false",
+        "-u",
+        "user",
+        "-p",
+        "secret",
+        registry.address.as_str(),
+    ];
+    assert!(other(&login));
+    assert!(own(&["pull", "--all-platforms", &there], ""));
+    assert!(other(&["logout", &registry.address]));
+    assert!(!own(&["pull", &there], ""));
 }
