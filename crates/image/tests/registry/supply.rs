@@ -2,7 +2,8 @@
 //! `build`, `run` and `unpack` get what they start from by themselves.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use corten_image::layer::Compression;
 use corten_image::{Reference, Store};
@@ -154,4 +155,58 @@ fn a_build_pulls_its_base_once() {
         error.contains("Dockerfile:1: FROM demo: image demo is not in the store, and"),
         "{error}"
     );
+}
+
+#[test]
+fn a_build_that_pulls_can_be_interrupted() {
+    if !is_root("a_build_that_pulls_can_be_interrupted") {
+        return;
+    }
+    let dir = Dir::new("registry-ctrl-c");
+    let hosted = Hosted::new(&dir, "origin", b"hello");
+    let server = Server::new(move |request| {
+        let mut found = hosted.honest(request);
+        let pause = Duration::from_millis(100);
+        found.drip = Some(pause).filter(|_| request.path().contains("/blobs/"));
+        found
+    });
+    std::fs::create_dir(dir.join("context")).unwrap();
+    let text = format!("FROM {}/team/x:1\n", server.address);
+    std::fs::write(dir.join("context/Dockerfile"), text).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_corten-image"))
+        .arg("--store")
+        .arg(dir.join("store"))
+        .args(["build", "-t", "built"])
+        .arg(dir.join("context"))
+        .env("REGISTRY_AUTH_FILE", dir.join("no-auth.json"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let is_asked = || {
+        server
+            .seen()
+            .iter()
+            .any(|seen| seen.path().contains("/blobs/"))
+    };
+    for _ in 0..100 {
+        if is_asked() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let start = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    // The whole blob would take half a minute.
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    let error = complaint(&output);
+    assert!(error.contains("interrupted by SIGINT"), "{error}");
+    assert_eq!(output.status.code(), Some(130));
 }
