@@ -12,16 +12,17 @@
 //! SECURITY: everything that comes back is hostile: URLs are checked by [`Client::check`] before anything is sent there;
 //! `message` has what is taken of an answer.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::{Method, Request as HttpRequest, StatusCode, header};
+use ureq::http::{HeaderMap, Method, Request as HttpRequest, StatusCode, header};
 
 use super::challenge::{self, Challenge};
 use super::credentials::Credentials;
-use super::message::{Answer, Failure, Request, refusal, shown};
+use super::message::{Answer, Failure, Request, refusal, shown, warnings};
 use super::place::Place;
 use super::token::{self, Asked};
 use super::transport::{agent, run, tls_error};
@@ -31,6 +32,7 @@ use super::{Limits, Options};
 use crate::error::{Context, Error, Kind, Result};
 
 const REDIRECTS: usize = 5;
+const MOST_WARNINGS: usize = 10;
 /// A registry that asks to come back later than this asks too much.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
@@ -76,6 +78,8 @@ pub struct Client<'a> {
     session: Mutex<Option<String>>,
     /// Whether any server answered.
     reached: AtomicBool,
+    /// What the registry's users were told in its name.
+    warned: Mutex<BTreeSet<String>>,
     stop: Arc<Stop<'a>>,
 }
 
@@ -89,8 +93,12 @@ impl<'a> Client<'a> {
         options: &Options,
         stop: Arc<Stop<'a>>,
     ) -> Self {
+        let limits = Limits {
+            connect: place.connect.unwrap_or(options.limits.connect),
+            ..options.limits
+        };
         Self {
-            agent: agent(&place.tls, &options.limits),
+            agent: agent(&place.tls, &limits),
             beyond: agent(&place.tls.beyond(), &options.limits),
             place,
             repository: repository.to_owned(),
@@ -99,6 +107,7 @@ impl<'a> Client<'a> {
             options: options.clone(),
             session: Mutex::new(None),
             reached: AtomicBool::new(false),
+            warned: Mutex::default(),
             stop,
         }
     }
@@ -327,6 +336,9 @@ impl<'a> Client<'a> {
             .map_err(|error| self.unreached(error, &format!("{verb} {url}")))?
             .into_parts();
         self.reached.store(true, Ordering::Relaxed);
+        if is_place {
+            self.warn(&parts.headers);
+        }
         Ok(Answer {
             url: url.clone(),
             status: parts.status,
@@ -334,6 +346,19 @@ impl<'a> Client<'a> {
             body,
             limit: self.options.limits.answer,
         })
+    }
+
+    /// Tells what the registry wants its users to know, each thing once.
+    fn warn(&self, headers: &HeaderMap) {
+        for text in warnings(headers) {
+            let Ok(mut warned) = self.warned.lock() else {
+                return;
+            };
+            if warned.len() < MOST_WARNINGS && warned.insert(text.clone()) {
+                self.stop
+                    .tell(&format!("{} warns: {text}", self.place.base));
+            }
+        }
     }
 
     /// A server that never answered is more likely mistyped than restarting: that is worth no second attempt.

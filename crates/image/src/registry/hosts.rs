@@ -3,6 +3,7 @@
 //! Read out of its text; files that it names are read by `place`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub headers: Vec<(String, String)>,
     /// The URL's path is the whole of it: no `/v2` follows.
     pub override_path: bool,
+    /// To be connected to, in place of the limit for all.
+    pub dial_timeout: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -79,6 +82,7 @@ impl Default for Settings {
             skip_verify: false,
             headers: Vec::new(),
             override_path: false,
+            dial_timeout: None,
         }
     }
 }
@@ -109,6 +113,7 @@ struct File {
     #[serde(default)]
     header: BTreeMap<String, OneOrMany>,
     override_path: Option<bool>,
+    dial_timeout: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +126,7 @@ struct Table {
     #[serde(default)]
     header: BTreeMap<String, OneOrMany>,
     override_path: Option<bool>,
+    dial_timeout: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +161,7 @@ impl Hosts {
             skip_verify: file.skip_verify,
             header: file.header,
             override_path: file.override_path,
+            dial_timeout: file.dial_timeout,
         };
         Ok(Self {
             server: file.server,
@@ -184,6 +191,12 @@ impl Table {
             skip_verify: self.skip_verify.unwrap_or_default(),
             headers,
             override_path: self.override_path.unwrap_or_default(),
+            dial_timeout: match self.dial_timeout {
+                Some(text) => Some(duration(&text).ok_or_else(|| {
+                    Error::invalid(format!("dial_timeout: {text:?} is no time such as 1m30s"))
+                })?),
+                None => None,
+            },
         })
     }
 }
@@ -224,6 +237,32 @@ impl Clients {
             _ => Err(Error::invalid("client: want a certificate and a key")),
         }
     }
+}
+
+/// A time as Go writes it, `1m30s` or `1.5s`; none is no limit that could be kept.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(end);
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, after) = after.split_at(end.unwrap_or(after.len()));
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        sum += number.parse::<f64>().ok()? * seconds;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(sum)
+        .ok()
+        .filter(|time| !time.is_zero())
 }
 
 #[cfg(test)]
@@ -287,9 +326,33 @@ mod tests {
     }
 
     #[test]
+    fn times_as_go_writes_them() {
+        for (text, millis) in [
+            ("3s", Some(3000)),
+            ("1m30s", Some(90_000)),
+            ("1.5s", Some(1500)),
+            ("250ms", Some(250)),
+            ("2000000ns", Some(2)),
+            ("5000µs", Some(5)),
+            ("1h", Some(3_600_000)),
+            ("0s", None),
+            ("", None),
+            ("3", None),
+            ("s", None),
+            ("-3s", None),
+            ("3 s", None),
+            ("1..5s", None),
+            ("3days", None),
+        ] {
+            assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_carried_out_is_refused_by_name() {
         for (text, named) in [
-            ("dial_timeout = \"3s\"", "dial_timeout"),
+            ("dial_timeout = \"soon\"", "dial_timeout"),
+            ("insecure = true", "insecure"),
             ("[host.\"https://a\"]\nrewrite = 1", "rewrite"),
             ("[host.\"https://a\"]\ncapabilities = [\"fly\"]", "fly"),
             ("client = [\"a\", \"b\"]", "client"),

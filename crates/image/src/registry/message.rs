@@ -179,6 +179,22 @@ pub fn shown(text: &str) -> String {
         .collect()
 }
 
+/// What the registry wants its users to know: `Warning: 299 - "text"`, as the specification has it.
+pub fn warnings(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
+    let values = headers.get_all(header::WARNING);
+    values
+        .iter()
+        .filter_map(|value| {
+            value
+                .to_str()
+                .ok()?
+                .strip_prefix("299 - \"")?
+                .split('"')
+                .next()
+        })
+        .map(shown)
+}
+
 /// The digest that the answer says its content has, if it is one that we know.
 pub fn said_digest(answer: &Answer) -> Option<Digest> {
     answer
@@ -189,6 +205,20 @@ pub fn said_digest(answer: &Answer) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_those_for_users() {
+        let mut headers = HeaderMap::new();
+        for value in [
+            "299 - \"first\"",
+            "110 - \"stale\"",
+            "299 - \"a\tb\" \"date\"",
+            "299 x \"y\"",
+        ] {
+            headers.append(header::WARNING, value.parse().unwrap());
+        }
+        assert_eq!(warnings(&headers).collect::<Vec<_>>(), ["first", "a?b"]);
+    }
 
     #[test]
     fn messages() {

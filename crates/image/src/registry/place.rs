@@ -8,6 +8,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, header};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, parse_pem};
@@ -53,6 +54,8 @@ pub struct Place {
     pub key: String,
     /// The registry that this place stands for, if it is another one: it is told which.
     pub stands_for: Option<String>,
+    /// To be connected to, in place of the limit for all.
+    pub connect: Option<Duration>,
 }
 
 impl CertsDirs {
@@ -198,6 +201,7 @@ fn own(
         headers: headers(&settings)?,
         stands_for: Some(host.to_owned()).filter(|host| server.is_some() && *host != key),
         key,
+        connect: settings.dial_timeout,
         tls,
     })
 }
@@ -216,6 +220,7 @@ fn other(name: &str, host: &str, settings: Settings, dir: &Path, limits: &Limits
         headers: headers(&settings)?,
         stands_for: Some(host.to_owned()).filter(|host| *host != key),
         key,
+        connect: settings.dial_timeout,
         tls,
     })
 }

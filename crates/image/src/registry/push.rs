@@ -57,7 +57,7 @@ pub fn push(
         let mut others: Vec<String> = from.values().cloned().collect();
         others.sort();
         others.dedup();
-        let stop = Arc::new(Stop::new(&()));
+        let stop = Arc::new(Stop::new(&(), progress));
         let push = Push {
             store,
             lease: &lease,

@@ -27,7 +27,6 @@ pub struct Sources<'a> {
     name: (String, String),
     sources: Vec<Source<'a>>,
     stop: Arc<Stop<'a>>,
-    progress: &'a Progress,
 }
 
 struct Source<'a> {
@@ -56,10 +55,10 @@ impl<'a> Sources<'a> {
         reference: &Reference,
         options: &Options,
         observer: &'a dyn Observer,
-        progress: &'a Progress,
+        progress: &Progress,
     ) -> Result<Self> {
         let (host, repository) = split(reference)?;
-        let stop = Arc::new(Stop::new(observer));
+        let stop = Arc::new(Stop::new(observer, progress));
         let scopes = vec![format!("repository:{repository}:pull")];
         let mut places = places(host, options)?;
         let own = places.pop();
@@ -94,7 +93,6 @@ impl<'a> Sources<'a> {
             name: (host.to_owned(), repository),
             sources,
             stop,
-            progress,
         })
     }
 
@@ -133,8 +131,8 @@ impl<'a> Sources<'a> {
             let is_absent = error.kind() == Kind::NotFound;
             if !is_absent && !source.is_left_out.swap(true, Ordering::Relaxed) {
                 let base = &source.client.place().base;
-                self.progress
-                    .line(&format!("not from the mirror {base}: {error}"));
+                self.stop
+                    .tell(&format!("not from the mirror {base}: {error}"));
             }
         }
         Err(Error::invalid(format!(
@@ -184,6 +182,6 @@ pub fn registry<'a>(host: &str, credentials: Credentials, options: &Options) -> 
         Vec::new(),
         Access::Given(credentials),
         options,
-        Arc::new(Stop::new(&())),
+        Arc::new(Stop::new(&(), &Progress::Silent)),
     ))
 }

@@ -6,23 +6,31 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::observer::Observer;
 use crate::error::{Error, Kind, Result};
+use crate::progress::Progress;
 
 /// So many at once.
 pub const COUNT: usize = 6;
 
-/// Whether to go on.
+/// Whether to go on, and who is told what meanwhile.
 pub struct Stop<'a> {
     stopped: AtomicBool,
     observer: &'a dyn Observer,
+    progress: Progress,
 }
 
 impl<'a> Stop<'a> {
     /// As long as `observer` wants it.
-    pub fn new(observer: &'a dyn Observer) -> Self {
+    pub fn new(observer: &'a dyn Observer, progress: &Progress) -> Self {
         Self {
             stopped: AtomicBool::new(false),
             observer,
+            progress: progress.clone(),
         }
+    }
+
+    /// Says something that is no failure.
+    pub fn tell(&self, text: &str) {
+        self.progress.line(text);
     }
 
     /// Makes all waiting and downloading end soon.

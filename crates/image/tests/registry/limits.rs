@@ -54,21 +54,19 @@ fn a_server_that_is_there_but_does_nothing_is_given_up() {
     let dir = Dir::new("registry-silent");
     let place = dir.join("certs.d").join(&named.address);
     std::fs::create_dir_all(&place).unwrap();
-    std::fs::write(
-        place.join("hosts.toml"),
-        format!("server = \"https://{address}\""),
-    )
-    .unwrap();
-    let options = Options {
-        certs_dirs: CertsDirs::new(vec![dir.join("certs.d")]),
-        ..limited(|limits| limits.connect = SHORT)
-    };
-    let error = refused(&named, "silent", &options);
-    assert!(
-        error.contains(&format!("get https://{address}/")),
-        "{error}"
-    );
-    assert!(error.contains("timeout"), "{error}");
+    // By the limit for all, and by the place's own.
+    for (rest, limit) in [("", SHORT), ("dial_timeout = \"2s\"", LONG)] {
+        let text = format!("server = \"https://{address}\"\n{rest}");
+        std::fs::write(place.join("hosts.toml"), text).unwrap();
+        let options = Options {
+            certs_dirs: CertsDirs::new(vec![dir.join("certs.d")]),
+            ..limited(|limits| limits.connect = limit)
+        };
+        let error = refused(&named, "silent", &options);
+        let expected = format!("get https://{address}/");
+        assert!(error.contains(&expected), "{error}");
+        assert!(error.contains("timeout"), "{error}");
+    }
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn the_server_may_be_elsewhere_and_default_is_for_all() {
 fn mistakes_in_the_file_are_told_with_its_name() {
     let registry = Server::new(|_| answer(500, ""));
     for (text, expected) in [
-        ("dial_timeout = \"5s\"", "unknown field `dial_timeout`"),
+        ("insecure = true", "unknown field `insecure`"),
         (
             "[host.\"ftp://x\"]",
             "host \"ftp://x\": URL is neither http nor https",

@@ -146,3 +146,19 @@ fn results_are_documents_if_that_is_wanted() {
             .success()
     );
 }
+
+#[test]
+fn what_a_registry_wants_known_is_told_once() {
+    let image = Served::new();
+    let server = Server::new(move |request| {
+        let warning = "299 - \"moves\tsoon\"";
+        image.honest(request).header("Warning", warning)
+    });
+    let dir = Dir::new("registry-warning");
+    let output = program(&dir, &["pull", &format!("{}/team/x:1", server.address)]);
+    assert!(output.status.success());
+    let told = lines(&output.stderr);
+    let warnings: Vec<_> = told.iter().filter(|line| line.contains("warns")).collect();
+    let expected = format!("http://{}/v2/ warns: moves?soon", server.address);
+    assert_eq!(warnings, [&expected]);
+}
