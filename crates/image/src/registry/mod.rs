@@ -10,6 +10,7 @@
 //!                                                  └────── transport: one place, over TLS
 //! ```
 
+mod certificates;
 mod challenge;
 mod client;
 pub mod credentials;

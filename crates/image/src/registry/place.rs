@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, header};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, parse_pem};
 
+use super::certificates;
 use super::credentials::read_file;
-use super::hosts::{Capability, Hosts, Pair, Settings};
-use super::transport::{Tls, Verify, check_client};
+use super::hosts::{Capability, Hosts, Settings};
+use super::transport::Tls;
 use super::url::{Scheme, Url};
 use super::{Limits, Options, PlainHttp};
 use crate::error::{Context, Error, Result};
@@ -112,7 +112,7 @@ pub fn places(host: &str, options: &Options) -> Result<Vec<Place>> {
                 let text = String::from_utf8(bytes);
                 Hosts::parse(&text.map_err(|_| Error::invalid("it is not UTF-8"))?)
             }
-            None => docker_form(&dir),
+            None => certificates::docker_form(&dir),
         }
     };
     let make = |hosts: Hosts| -> Result<Vec<Place>> {
@@ -130,43 +130,6 @@ pub fn places(host: &str, options: &Options) -> Result<Vec<Place>> {
         .with_context(|| format!("read {}", file.display()))
 }
 
-/// What docker keeps for a registry: certificates alone.
-fn docker_form(dir: &Path) -> Result<Hosts> {
-    let mut settings = Settings::default();
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))? {
-        names.extend(entry?.file_name().into_string());
-    }
-    names.sort();
-    for name in &names {
-        if name.ends_with(".crt") {
-            settings.authorities.push(name.clone());
-        } else if let Some(stem) = name.strip_suffix(".cert") {
-            if settings.client.is_some() {
-                return Err(Error::unsupported(
-                    "more than one client's certificate is not supported",
-                ));
-            }
-            let key = format!("{stem}.key");
-            if !names.contains(&key) {
-                return Err(Error::invalid(format!("{name} has no {key}")));
-            }
-            settings.client = Some(Pair {
-                certificate: name.clone(),
-                key: Some(key),
-            });
-        } else if let Some(stem) = name.strip_suffix(".key")
-            && !names.contains(&format!("{stem}.cert"))
-        {
-            return Err(Error::invalid(format!("{name} has no {stem}.cert")));
-        }
-    }
-    Ok(Hosts {
-        own: settings,
-        ..Hosts::default()
-    })
-}
-
 /// The registry itself.
 fn own(
     host: &str,
@@ -175,7 +138,7 @@ fn own(
     dir: &Path,
     options: &Options,
 ) -> Result<Place> {
-    let tls = tls(&settings, dir)?;
+    let tls = certificates::tls(&settings, dir)?;
     let (url, key) = match server {
         Some(server) => {
             let url = location(server, &tls, &options.limits)
@@ -208,7 +171,7 @@ fn own(
 
 /// Another place for the content of the registry `host`.
 fn other(name: &str, host: &str, settings: Settings, dir: &Path, limits: &Limits) -> Result<Place> {
-    let tls = tls(&settings, dir)?;
+    let tls = certificates::tls(&settings, dir)?;
     let url = location(name, &tls, limits)?;
     let key = match url.authority() {
         found if found == DOCKER_HOST => DOCKER.to_owned(),
@@ -260,68 +223,6 @@ fn headers(settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>> {
         headers.push((parsed, value));
     }
     Ok(headers)
-}
-
-fn tls(settings: &Settings, dir: &Path) -> Result<Tls> {
-    let mut authorities = Vec::new();
-    for name in &settings.authorities {
-        let path = dir.join(name);
-        let found = certificates(&read_pem(&path)?);
-        if found.is_empty() {
-            return Err(Error::invalid(format!(
-                "{} has no certificate",
-                path.display()
-            )));
-        }
-        authorities.extend(found);
-    }
-    Ok(Tls {
-        authorities,
-        client: match &settings.client {
-            Some(pair) => Some(client(pair, dir)?),
-            None => None,
-        },
-        verify: match settings.skip_verify {
-            true => Verify::Skip,
-            false => Verify::Certificate,
-        },
-    })
-}
-
-fn client(pair: &Pair, dir: &Path) -> Result<ClientCert> {
-    let path = dir.join(&pair.certificate);
-    let pem = read_pem(&path)?;
-    let chain = certificates(&pem);
-    if chain.is_empty() {
-        return Err(Error::invalid(format!(
-            "{} has no certificate",
-            path.display()
-        )));
-    }
-    let (path, pem) = match &pair.key {
-        Some(key) => (dir.join(key), read_pem(&dir.join(key))?),
-        None => (path, pem),
-    };
-    let key = PrivateKey::from_pem(&pem)
-        .map_err(|_| Error::invalid(format!("{} has no private key", path.display())))?;
-    check_client(&chain, &key)?;
-    Ok(ClientCert::new_with_certs(&chain, key))
-}
-
-fn read_pem(path: &Path) -> Result<Vec<u8>> {
-    let read = || -> Result<Vec<u8>> {
-        read_file(path)?.ok_or_else(|| Error::new(crate::Kind::NotFound, "no such file"))
-    };
-    read().with_context(|| format!("read {}", path.display()))
-}
-
-fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
-    let items = parse_pem(pem).filter_map(std::result::Result::ok);
-    let certificate = |item| match item {
-        PemItem::Certificate(certificate) => Some(certificate),
-        _ => None,
-    };
-    items.filter_map(certificate).collect()
 }
 
 #[cfg(test)]
