@@ -254,19 +254,24 @@ impl Meter {
 
     /// Tells how far it is, if that was not told a moment ago.
     fn pace(&self, task: &str) {
-        // Who is telling right now tells enough.
-        let Ok(mut told) = self.told.try_lock() else {
-            return;
-        };
-        let (now, done) = (Instant::now(), self.done.load(Ordering::Relaxed));
-        let passed = now.duration_since(told.0);
-        if passed < PACE {
-            return;
+        if let Some((done, rate)) = self.due(Instant::now()) {
+            tell(&self.progress(task, done, rate));
         }
+    }
+
+    /// How far it is and how fast it got there, if that is to be told at `now`.
+    fn due(&self, now: Instant) -> Option<(u64, u64)> {
+        // Who is telling right now tells enough.
+        let mut told = self.told.try_lock().ok()?;
+        let passed = now.saturating_duration_since(told.0);
+        if passed < PACE {
+            return None;
+        }
+        let done = self.done.load(Ordering::Relaxed);
         let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
         let rate = done.saturating_sub(told.1).saturating_mul(1000) / millis.max(1);
         *told = (now, done);
-        tell(&self.progress(task, done, rate));
+        Some((done, rate))
     }
 }
 
@@ -283,6 +288,22 @@ fn print(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_tells_of_itself_ten_times_a_second() {
+        let meter = Meter::new(Some(10_000));
+        let at = |millis: u64| meter.started + Duration::from_millis(millis);
+        meter.done.store(500, Ordering::Relaxed);
+        assert_eq!(meter.due(at(99)), None);
+        assert_eq!(meter.due(at(100)), Some((500, 5000)));
+        meter.done.store(700, Ordering::Relaxed);
+        assert_eq!(meter.due(at(150)), None);
+        assert_eq!(meter.due(at(300)), Some((700, 1000)));
+        // From the start again.
+        meter.done.store(0, Ordering::Relaxed);
+        assert_eq!(meter.due(at(400)), Some((0, 0)));
+        assert_eq!(meter.due(at(0)), None);
+    }
 
     #[test]
     fn events_as_they_are_documented() {

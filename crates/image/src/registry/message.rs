@@ -101,9 +101,11 @@ impl Answer {
         let fail =
             |error: Error| Failure::Passing(error.context(format!("read answer of {url}")), None);
         loop {
-            let count = reader
-                .read(&mut buffer)
-                .map_err(|error| fail(error.into()))?;
+            // Whatever the cause: it is the server's, and another one may do better.
+            let count = reader.read(&mut buffer).map_err(|error| {
+                let text = Error::from(error).to_string();
+                fail(Error::new(Kind::Remote, text))
+            })?;
             if count == 0 {
                 break;
             }

@@ -117,6 +117,11 @@ pub(super) fn sweep(tmp: BorrowedFd<'_>, spare: Spare) -> Result<()> {
         let fd = match opened {
             Ok(fd) => fd,
             Err(Errno::NOENT) => continue,
+            // A link: nothing here makes one.
+            Err(Errno::LOOP) => {
+                files::remove_tree(tmp, name)?;
+                continue;
+            }
             Err(errno) => {
                 return Err(corten_sys::Error::new("open", files::shown(name), errno).into());
             }

@@ -114,7 +114,7 @@ fn people_get_lines_or_bars_or_nothing() {
         return;
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains(&task) && text.contains("MiB/s"), "{text:?}");
+    assert!(text.contains(&task) && text.contains("iB/s"), "{text:?}");
     assert!(
         text.contains("MiB/2.86 MiB") && text.contains("=>"),
         "{text:?}"

@@ -240,6 +240,10 @@ fn a_blob_is_mounted_from_where_it_is_known_to_be() {
             uploads,
             "{name}"
         );
+        // Nobody mounts a blob from where it is to go.
+        push("team/second:1");
+        assert_eq!(count(&server, "POST", "from=team%2Ffirst"), 6, "{name}");
+        assert_eq!(count(&server, "POST", "from=team%2Fsecond"), 0, "{name}");
     }
 }
 

@@ -149,19 +149,27 @@ fn a_part_that_is_wrong_costs_only_time() {
             "from the start"
         );
     }
-    // A link is not followed.
-    let image = Arc::new(Served::new());
-    let server = server(&image, None);
-    let dir = Dir::new("registry-link");
-    Store::open(&dir.join("store")).unwrap();
-    std::fs::write(dir.join("victim"), "victim").unwrap();
-    std::os::unix::fs::symlink(dir.join("victim"), partial(&dir, &image)).unwrap();
-    let store = Store::open(&dir.join("store")).unwrap();
-    // Somebody holds a lease, so no sweep takes the link.
-    let lease = store.lease();
-    pull(&server, &dir, ":1", &options()).unwrap_or_default();
-    drop(lease);
-    assert_eq!(std::fs::read(dir.join("victim")).unwrap(), b"victim");
+    // A link is not followed, be there something behind it or not. Somebody holds a lease, so no sweep takes it.
+    for is_there in [true, false] {
+        let image = Arc::new(Served::new());
+        let server = server(&image, None);
+        let dir = Dir::new("registry-link");
+        let store = Store::open(&dir.join("store")).unwrap();
+        let lease = store.lease().unwrap();
+        if is_there {
+            std::fs::write(dir.join("victim"), "victim").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.join("victim"), partial(&dir, &image)).unwrap();
+        let error = pull(&server, &dir, ":1", &options())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("resume blob sha256:"), "{error}");
+        let found = std::fs::read(dir.join("victim")).ok();
+        assert_eq!(found, is_there.then(|| b"victim".to_vec()));
+        // The next sweep takes the link, and all is well.
+        drop(lease);
+        pull(&server, &dir, ":1", &options()).unwrap();
+    }
 }
 
 #[test]
