@@ -30,6 +30,8 @@ pub fn make(
 ) -> Result<Skipped> {
     let make = || -> Result<Skipped> {
         image.check_platform()?;
+        // Before the work, not after it.
+        super::check(&image.config, changes)?;
         let lease = store.lease()?;
         let skipped = Unfinished::begin(path)?.fill(store, image, changes, progress)?;
         drop(lease);
@@ -146,6 +148,7 @@ impl Unfinished {
         std::fs::File::from(fd)
             .write_all(text.as_bytes())
             .context("write config.json")?;
+        store.sync(dir)?;
         // An empty directory of that name is replaced; anything else is an error.
         rustix::fs::renameat(
             &self.parent,
@@ -155,6 +158,7 @@ impl Unfinished {
         )
         .call("rename", || files::shown(self.name.as_c_str()))?;
         self.lock = None;
+        store.sync_dir(self.parent.as_fd())?;
         Ok(skipped)
     }
 }

@@ -169,6 +169,12 @@ fn for_user(document: &mut Value, uid: u32, gid: u32) {
     }
 }
 
+/// Whether there is something to run, as far as the config alone can tell.
+pub(crate) fn check(image: &ImageConfiguration, changes: &Changes) -> Result<()> {
+    let config = image.config().clone().unwrap_or_default();
+    args(&config, changes).map(drop)
+}
+
 fn args(image: &Config, changes: &Changes) -> Result<Vec<String>> {
     let entrypoint = changes.entrypoint.as_ref().or(image.entrypoint().as_ref());
     let mut args = entrypoint.cloned().unwrap_or_default();

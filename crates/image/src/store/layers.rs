@@ -144,19 +144,13 @@ impl Store {
 
     /// All content is on disk after this.
     pub(super) fn sync_layers(&self) -> Result<()> {
-        if !self.durable {
-            return Ok(());
-        }
-        Ok(rustix::fs::syncfs(&self.layers).call("syncfs", || "layers".into())?)
+        self.sync(self.layers.as_fd())
     }
 
     /// What was placed has its name after a crash, too.
     pub(super) fn sync_names(&self) -> Result<()> {
-        if !self.durable {
-            return Ok(());
-        }
-        rustix::fs::fsync(&self.sums).call("fsync", || "sums".into())?;
-        Ok(rustix::fs::fsync(&self.layers).call("fsync", || "layers".into())?)
+        self.sync_dir(self.sums.as_fd())?;
+        self.sync_dir(self.layers.as_fd())
     }
 
     /// Gives the tree `name` of `scratch` and the manifest beside it their names.

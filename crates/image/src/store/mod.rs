@@ -186,6 +186,22 @@ impl Store {
         }
     }
 
+    /// Waits until all is on disk that the file system of `fd` holds.
+    pub(crate) fn sync(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        match self.durable {
+            true => Ok(rustix::fs::syncfs(fd).call("syncfs", String::new)?),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until the names in the directory `fd` are on disk.
+    pub(crate) fn sync_dir(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        match self.durable {
+            true => Ok(rustix::fs::fsync(fd).call("fsync", String::new)?),
+            false => Ok(()),
+        }
+    }
+
     /// Where it is, absolute and without links.
     pub fn path(&self) -> &Path {
         &self.path

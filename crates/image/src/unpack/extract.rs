@@ -364,12 +364,17 @@ impl<'a> Extractor<'a> {
         entry: &Entry,
         tar: &mut Reader<R>,
     ) -> Result<()> {
+        let mode = match self.owners {
+            Owners::Image => Mode::from_raw_mode(entry.mode & 0o777),
+            // A user sets attributes only where they may write.
+            Owners::Caller => Mode::from_raw_mode(0o600),
+        };
         let create = || {
             rustix::fs::openat(
                 &parent.fd,
                 OsStr::from_bytes(leaf),
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::from_raw_mode(entry.mode & 0o777),
+                mode,
             )
         };
         if let (Some(announce), true) = (&self.announce, entry.size > 0) {

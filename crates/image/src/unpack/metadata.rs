@@ -96,7 +96,8 @@ pub fn set_new_file(
 ) -> Result<()> {
     let owned = owners == Owners::Image && birth.owner == Some((entry.uid, entry.gid));
     if owned && birth.keeps(entry.mode) {
-        return set_rest(fd, entry, owners, skipped);
+        set_xattrs(fd, entry, owners, skipped)?;
+        return set_times(fd, entry);
     }
     set_file(fd, entry, owners, skipped)
 }
@@ -108,27 +109,33 @@ pub fn set_file(
     owners: Owners,
     skipped: &mut Skipped,
 ) -> Result<()> {
-    // The owner first: a change of it takes setuid bits and capabilities away.
+    // The owner first: a change of it takes setuid bits and capabilities away. The mode after the attributes, for which a
+    // user needs to write.
     set_owner(fd, entry, owners, skipped)?;
+    set_xattrs(fd, entry, owners, skipped)?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).call("fchmod", String::new)?;
-    set_rest(fd, entry, owners, skipped)
+    set_times(fd, entry)
 }
 
-/// Attributes and times.
-fn set_rest(
+fn set_xattrs(
     fd: BorrowedFd<'_>,
     entry: &Entry,
     owners: Owners,
     skipped: &mut Skipped,
 ) -> Result<()> {
     for (name, value) in &entry.xattrs {
-        if !admitted(name, value) {
+        let is_ours = owners == Owners::Caller && name == ROOTLESS.as_bytes();
+        if !admitted(name, value) || is_ours {
             skipped.xattrs += 1;
             continue;
         }
         let set = rustix::fs::fsetxattr(fd, OsStr::from_bytes(name), value, XattrFlags::empty());
         count_refused(set, name, owners, skipped)?;
     }
+    Ok(())
+}
+
+fn set_times(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
     Ok(rustix::fs::futimens(fd, &times(entry.mtime)).call("utimens", String::new)?)
 }
 
@@ -145,9 +152,40 @@ fn set_owner(
             Some(Gid::from_raw(entry.gid)),
         )
         .call("fchown", || format!("{}:{}", entry.uid, entry.gid))?,
-        Owners::Caller => skipped.owners += u64::from(entry.uid != 0 || entry.gid != 0),
+        Owners::Caller if entry.uid != 0 || entry.gid != 0 => {
+            skipped.owners += 1;
+            let value = rootless(entry.uid, entry.gid);
+            match rustix::fs::fsetxattr(fd, ROOTLESS, &value, XattrFlags::empty()) {
+                // The file system has none: the count says that owners are missing.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSPC) => {}
+                Err(errno) => {
+                    return Err(corten_sys::Error::new("setxattr", ROOTLESS, errno).into());
+                }
+            }
+        }
+        Owners::Caller => {}
     }
     Ok(())
+}
+
+/// Where umoci, PRoot and others keep the owners that a user can't give.
+const ROOTLESS: &str = "user.rootlesscontainers";
+
+/// Its value: a message of protocol buffers with uid and gid as fields 1 and 2, of which 0 is left out.
+fn rootless(uid: u32, gid: u32) -> Vec<u8> {
+    let mut message = Vec::new();
+    for (key, mut value) in [(1 << 3, uid), (2 << 3, gid)] {
+        if value == 0 {
+            continue;
+        }
+        message.push(key);
+        while value >= 0x80 {
+            message.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        message.push(value as u8);
+    }
+    message
 }
 
 /// Sets everything of a link, device or fifo that was just made under `leaf`.
@@ -373,6 +411,13 @@ pub(crate) fn reset_dir(dir: BorrowedFd<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn owners_as_umoci_keeps_them() {
+        assert_eq!(rootless(1000, 1000), [8, 0xe8, 7, 16, 0xe8, 7]);
+        assert_eq!(rootless(0, 5), [16, 5]);
+        assert_eq!(rootless(u32::MAX - 1, 0), [8, 0xfe, 0xff, 0xff, 0xff, 0xf]);
+    }
 
     #[test]
     fn attributes_that_an_image_may_set() {
