@@ -61,7 +61,7 @@ fn stop(store: &Store, container: &Container, limit: Duration) -> Result<()> {
 
 fn try_stop(store: &Store, container: &Container, limit: Duration) -> Result<()> {
     let image = container.image(store)?;
-    let asked = Runtime::of(container).kill(stop_signal(&image.config));
+    let asked = Runtime::of(container).kill(container, stop_signal(&image.config));
     match asked {
         Ok(()) => {
             if wait_for_end(container, Some(limit))? {
@@ -87,7 +87,7 @@ pub fn kill(store: &Store, args: &KillArgs) -> Result<()> {
                 container.shown()
             )));
         }
-        Runtime::of(&container).kill(&args.signal)?;
+        Runtime::of(&container).kill(&container, &args.signal)?;
         super::print(name)
     })
 }

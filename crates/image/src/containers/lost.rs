@@ -128,7 +128,7 @@ pub fn end_now(container: &Container) -> Result<Lock> {
     while container.lock()?.is_none() {
         // Again and again: there may be no container of the runtime's yet, or none any more. That nobody holds the lock
         // any more is what counts.
-        let killed = Runtime::of(container).kill("KILL");
+        let killed = Runtime::of(container).kill(container, "KILL");
         if wait_for_end(container, Some(AGAIN))? {
             break;
         }

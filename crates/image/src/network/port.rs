@@ -41,6 +41,15 @@ pub struct Port {
 }
 
 impl Port {
+    /// Whether both mean the same port of the host, of some address.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let apart = match (self.address, other.address) {
+            (Some(a), Some(b)) => a != b && !a.is_unspecified() && !b.is_unspecified(),
+            _ => false,
+        };
+        self.host == other.host && self.protocol == other.protocol && !apart
+    }
+
     /// As the capability `portMappings` has it.
     pub(super) fn mapping(&self) -> Value {
         let mut mapping = json!({
@@ -118,6 +127,21 @@ pub fn ports(text: &str) -> Result<Vec<Port>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn overlapping() {
+        let one = |text: &str| ports(text).unwrap().remove(0);
+        for (a, b, expected) in [
+            ("80:1", "80:2", true),
+            ("80:1", "80:1/udp", false),
+            ("80:1", "81:1", false),
+            ("10.0.0.1:80:1", "10.0.0.2:80:1", false),
+            ("10.0.0.1:80:1", "80:1", true),
+            ("10.0.0.1:80:1", "0.0.0.0:80:1", true),
+        ] {
+            assert_eq!(one(a).overlaps(&one(b)), expected, "{a} {b}");
+        }
+    }
 
     #[test]
     fn reads_ports() {

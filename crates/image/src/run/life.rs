@@ -12,8 +12,8 @@ use super::given;
 use super::runtime::Runtime;
 use super::settings::Network;
 use crate::build::time;
-use crate::containers::{Container, State, Status};
-use crate::error::{Context, Error, Result};
+use crate::containers::{self, Container, State, Status, lost};
+use crate::error::{Context, Error, Kind, Result};
 use crate::network::{self, Connected, Reserved, Wanted};
 use crate::overlay;
 use crate::store::lock::Lock;
@@ -102,6 +102,7 @@ impl<'a> Life<'a> {
         let bundle = files::make_dir(dir, "bundle")?;
         files::make_dir(&bundle, "rootfs")?;
         self.ports = network::reserve(&settings.ports)?;
+        self.check_ports()?;
         let connected = match &settings.network {
             Network::None | Network::Host => Connected::default(),
             Network::Named(name) => network::attach(
@@ -132,6 +133,35 @@ impl<'a> Life<'a> {
         )
     }
 
+    /// Another container whose supervisor was killed has its ports no more, but may still have the rules that lead there.
+    fn check_ports(&self) -> Result<()> {
+        let ports = &self.container.record().settings.ports;
+        if ports.is_empty() {
+            return Ok(());
+        }
+        // One that can't be put away is seen below to be there still.
+        lost::settle_all(self.store)?;
+        for other in containers::all(self.store)? {
+            let theirs = &other.record().settings.ports;
+            let port = ports
+                .iter()
+                .find(|port| theirs.iter().any(|their| port.overlaps(their)));
+            if let Some(port) = port
+                && other.id() != self.container.id()
+                && other.status()?.state.is_alive()
+            {
+                return Err(Error::new(
+                    Kind::Exists,
+                    format!(
+                        "port {port} of the host leads to container {}",
+                        other.shown()
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Mounts the overlay and writes config.json, in this thread's own mount namespace. Another thread sees nothing of it.
     pub fn mount(&self) -> Result<()> {
         let settings = &self.container.record().settings;
@@ -159,6 +189,11 @@ impl<'a> Life<'a> {
         let text = serde_json::to_string_pretty(&document)
             .map_err(|error| Error::invalid(error.to_string()))?;
         std::fs::write(self.runtime.bundle().join("config.json"), text).context("write config.json")
+    }
+
+    /// Sends the container's first process a signal, by name or number.
+    pub fn kill(&self, signal: &str) -> Result<()> {
+        self.runtime.kill(self.container, signal)
     }
 
     /// Says that the program runs.

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Another program in a container that runs: this process becomes the runtime's `exec`.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use corten_sys::Call;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::FdFlags;
 use serde_json::{Value, json};
 
 use super::life::Life;
-use super::runtime::Runtime;
+use super::runtime::{Runtime, inherited};
 use super::settings::Stdin;
 use crate::containers::Container;
 use crate::error::{Context, Error, Result};
@@ -65,10 +64,10 @@ pub fn exec(container: &Container, wanted: &Exec) -> Result<std::convert::Infall
     let process = process(container, wanted)?;
     let bytes = serde_json::to_vec(&process).map_err(|e| Error::invalid(e.to_string()))?;
     let file = corten_sys::spawn::memory_file("process", &bytes)?;
-    // The runtime opens it by its number.
-    rustix::io::fcntl_setfd(&file, FdFlags::empty()).call("fcntl", || "F_SETFD".into())?;
+    // The runtime opens both by their numbers.
+    let (file, dir) = (inherited(file.as_fd())?, inherited(container.dir())?);
     let runtime = Runtime::of(container);
-    let mut command = runtime.command("exec");
+    let mut command = runtime.command_in(dir.as_fd(), "exec");
     command
         .arg("--process")
         .arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
@@ -93,8 +92,8 @@ fn process(container: &Container, wanted: &Exec) -> Result<Value> {
         .map_err(|error| Error::corrupt(format!("config.json: {error}")))?;
     if let Some(text) = &wanted.user {
         let root = root(container)?;
-        let user = users::find(std::os::fd::AsFd::as_fd(&root), text)
-            .with_context(|| format!("look up user {text:?}"))?;
+        let user =
+            users::find(root.as_fd(), text).with_context(|| format!("look up user {text:?}"))?;
         process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
         set(&mut env, &format!("HOME={}", user.home))?;
         let sets = &mut process["capabilities"];

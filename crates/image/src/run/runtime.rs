@@ -3,12 +3,13 @@
 //! else, and what a crash left goes with that directory.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use corten_sys::signal;
+use corten_sys::{Call, signal};
+use rustix::io::FdFlags;
 
 use crate::containers::Container;
 use crate::error::{Context, Error, Kind, Result};
@@ -44,15 +45,26 @@ impl Runtime {
         &self.bundle
     }
 
-    /// The runtime, about to be given a verb.
+    /// The runtime, about to be given a verb, by who holds the container's lock.
     pub fn command(&self, verb: &str) -> Command {
+        self.at(self.state.as_os_str(), verb)
+    }
+
+    /// The same, by anybody: the container may be removed meanwhile. A runtime that makes the directory of its state
+    /// where there is none can't do so below a directory that is gone.
+    pub fn command_in(&self, dir: BorrowedFd<'_>, verb: &str) -> Command {
+        let state = format!("/proc/self/fd/{}/runtime", dir.as_raw_fd());
+        self.at(OsStr::new(&state), verb)
+    }
+
+    fn at(&self, state: &OsStr, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
         // SECURITY: nothing else of the caller's environment is the runtime's business.
         command.env_clear();
         for name in PASSED {
             command.envs(std::env::var_os(name).map(|value| (OsStr::new(name), value)));
         }
-        command.arg("--root").arg(&self.state).arg(verb);
+        command.arg("--root").arg(state).arg(verb);
         command.stdin(Stdio::null());
         command
     }
@@ -98,8 +110,9 @@ impl Runtime {
     }
 
     /// Sends the container's first process a signal, by name or number.
-    pub fn kill(&self, signal: &str) -> Result<()> {
-        let mut command = self.command("kill");
+    pub fn kill(&self, container: &Container, signal: &str) -> Result<()> {
+        let dir = inherited(container.dir())?;
+        let mut command = self.command_in(dir.as_fd(), "kill");
         self.named(&mut command).arg(signal);
         command.stdout(Stdio::null());
         self.call(command).with_context(|| format!("send {signal}"))
@@ -115,6 +128,13 @@ impl Runtime {
         self.named(&mut command).stdout(Stdio::null());
         self.call(command).context("delete the runtime's container")
     }
+}
+
+/// A copy that programs inherit.
+pub fn inherited(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let copy = fd.try_clone_to_owned().context("dup")?;
+    rustix::io::fcntl_setfd(&copy, FdFlags::empty()).call("fcntl", || "F_SETFD".into())?;
+    Ok(copy)
 }
 
 /// A runtime's failure in its own words: its last line, without what a log has around it.

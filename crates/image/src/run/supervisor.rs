@@ -268,7 +268,7 @@ impl Running<'_> {
             while let Some(received) = self.signals.receive()? {
                 // Who ends this process, as a host that goes down does, means the container.
                 if received.number == SIGTERM
-                    && let Err(error) = self.life.runtime.kill(&self.parts.stop_signal)
+                    && let Err(error) = self.life.kill(&self.parts.stop_signal)
                 {
                     trouble.get_or_insert(error);
                 }

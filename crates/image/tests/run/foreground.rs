@@ -102,9 +102,9 @@ fn process_flags() {
                 "no\nyes",
             ),
             (
-                &["--ulimit", "nofile=10:20"],
+                &["--ulimit", "nofile=100:200"],
                 "ulimit -Sn; ulimit -Hn",
-                "10\n20",
+                "100\n200",
             ),
             (
                 &["--shm-size", "1m"],
