@@ -322,6 +322,28 @@ fn what_a_stopped_container_was_made_of_is_not_removed() {
     assert_eq!((bench.count("containers"), bench.count("tmp")), (0, 0));
 }
 
+/// runc makes the directory of its state where there is none, whatever it is asked for.
+#[test]
+fn a_runtime_does_not_bring_a_removed_container_back() {
+    if !is_root("a_runtime_does_not_bring_a_removed_container_back") {
+        return;
+    }
+    let bench = Bench::new("back");
+    bench.image("t", &[vec![file("a", b"1")]]);
+    let path = bench.dir.join("runtime");
+    std::fs::write(&path, "#!/bin/sh\nmkdir -p \"$2\"\n").unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let runtime = path.to_str().unwrap();
+    assert_success(&bench.run(&["run", "--name", "c", "--runtime", runtime, "t"]));
+    let store = Store::open(&bench.store).unwrap();
+    let container = corten_image::containers::find(&store, "c").unwrap();
+    let runtime = corten_image::run::Runtime::of(&container);
+    runtime.kill(&container, "KILL").unwrap();
+    assert_success(&bench.run(&["rm", "c"]));
+    runtime.kill(&container, "KILL").unwrap_err();
+    assert_eq!(bench.count("containers"), 0);
+}
+
 /// Killed, this program leaves the runtime: the container stays as long as that lives, and is lost afterwards.
 #[test]
 fn a_container_outlives_its_starter() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `ps`: the containers of the store.
 
-use corten_image::containers::{self, Container, Status};
-use corten_image::run::Network;
+use corten_image::containers::{self, Container, State, Status};
+use corten_image::run::{Network, first_pid};
 use corten_image::{Context, Error, Result, Store};
 use serde_json::json;
 
@@ -80,7 +80,11 @@ pub fn describe(container: &Container, status: &Status) -> serde_json::Value {
         "manifest": record.manifest.digest().to_string(),
         "created": record.created,
         "state": status.state.word(),
-        "pid": status.pid,
+        // In the foreground it is only in the runtime's own words.
+        "pid": status.pid.or_else(|| match status.state {
+            State::Running => first_pid(container).ok(),
+            _ => None,
+        }),
         "started": status.started,
         "finished": status.finished,
         "exitCode": status.exit_code,

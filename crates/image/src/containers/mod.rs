@@ -9,6 +9,7 @@
 //!   upper/ work/ stubs/       the overlay: its changes, overlayfs' own, and mount points that the image may lack
 //!   pid                       the number of its first process
 //!   bundle/                   config.json, and where the overlay is mounted in the supervisor's mount namespace
+//!   volumes/                  the image's volumes that nobody mounts over
 //!   given/                    hosts, hostname and resolv.conf as the container sees them
 //!   runtime/                  the runtime's state
 //!   network/                  what CNI plugins answered, and the pinned network namespace

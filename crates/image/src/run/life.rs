@@ -11,6 +11,7 @@ use super::document::{self, Host};
 use super::given;
 use super::runtime::Runtime;
 use super::settings::Network;
+use super::volumes;
 use crate::build::time;
 use crate::containers::{self, Container, State, Status, lost};
 use crate::error::{Context, Error, Kind, Result};
@@ -185,7 +186,14 @@ impl<'a> Life<'a> {
             network: matches!(settings.network, Network::Named(_)).then_some(pinned.as_path()),
         };
         let root = files::open_dir(rustix::fs::CWD, &rootfs)?;
-        let document = document::document(&image.config, root.as_fd(), &settings, &host)?;
+        let mut document = document::document(&image.config, root.as_fd(), &settings, &host)?;
+        volumes::keep(
+            &mut document,
+            &image.config,
+            &settings,
+            dir.as_fd(),
+            self.container.path(),
+        )?;
         let text = serde_json::to_string_pretty(&document)
             .map_err(|error| Error::invalid(error.to_string()))?;
         std::fs::write(self.runtime.bundle().join("config.json"), text).context("write config.json")

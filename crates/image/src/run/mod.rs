@@ -18,13 +18,14 @@ mod runtime;
 pub mod seccomp;
 mod settings;
 mod supervisor;
+mod volumes;
 
 use std::ffi::OsStr;
 
 pub use foreground::run as run_in_foreground;
 pub use given::host;
 pub(crate) use life::put_away;
-pub use process::{Exec, exec};
+pub use process::{Exec, exec, first_pid};
 pub use runtime::Runtime;
 pub use settings::{Limits, Mount, MountKind, Network, Settings, Stdin, Ulimit};
 pub use supervisor::{start, stop_signal, supervise};

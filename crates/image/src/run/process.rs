@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::life::Life;
 use super::runtime::{Runtime, inherited};
 use super::settings::Stdin;
-use crate::containers::Container;
+use crate::containers::{Container, State};
 use crate::error::{Context, Error, Result};
 use crate::store::{DOCUMENT_CAP, files};
 use crate::users;
@@ -43,7 +43,7 @@ pub(super) fn pid_file(life: &Life<'_>) -> PathBuf {
 }
 
 /// The number of the container's first process, as the runtime wrote it down.
-pub(super) fn first_pid(container: &Container) -> Result<i32> {
+pub fn first_pid(container: &Container) -> Result<i32> {
     let bytes = files::read_file(container.dir(), PID, 64)?;
     let text = String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default();
     text.trim()
@@ -55,11 +55,14 @@ pub(super) fn first_pid(container: &Container) -> Result<i32> {
 
 /// Becomes the runtime, which ends as the program does. Returns only why it could not.
 pub fn exec(container: &Container, wanted: &Exec) -> Result<std::convert::Infallible> {
-    if !container.is_running()? {
-        return Err(
-            Error::invalid(format!("container {} is not running", container.shown()))
-                .remedy("start it first"),
-        );
+    let problem = match container.status()?.state {
+        State::Running if container.is_running()? => None,
+        State::Starting => Some("is only being started"),
+        _ => Some("is not running"),
+    };
+    if let Some(problem) = problem {
+        let text = format!("container {} {problem}", container.shown());
+        return Err(Error::invalid(text).remedy("start it first"));
     }
     let process = process(container, wanted)?;
     let bytes = serde_json::to_vec(&process).map_err(|e| Error::invalid(e.to_string()))?;

@@ -230,3 +230,46 @@ fn goes_by_itself() {
         world.ok(&["rm", "c"]);
     });
 }
+
+/// What is in an image's volume is no change of the container's, and is there as long as that is.
+#[test]
+fn volumes_of_the_image() {
+    in_world(|world| {
+        let context = world.dir.join("volumes");
+        std::fs::create_dir(&context).unwrap();
+        let dockerfile = "FROM base\nRUN mkdir -m 1750 /empty && chown 1000:1001 /empty && mkdir /full && echo x > /full/x\nVOLUME /empty /full /new\n";
+        std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+        world.ok(&["build", "-t", "volumes", context.to_str().unwrap()]);
+        let id = world.ok(&[
+            "run", "-d", "--name", "c", "--tmpfs", "/new", "volumes", "sleep", "1000",
+        ]);
+        let exec = |script: &str| world.ok(&["exec", "c", "sh", "-c", script]);
+        assert_eq!(
+            exec("stat -c '%a %u %g' /empty; cat /full/x"),
+            "1750 1000 1001\nx"
+        );
+        exec("echo 1 > /empty/a; echo 2 > /full/a; echo 3 > /new/a");
+        world.ok(&["stop", "-t", "0", "c"]);
+        world.ok(&["start", "c"]);
+        // Memory was asked for, and is as short-lived as that.
+        assert_eq!(exec("cat /empty/a /full/a; ls /new | wc -l"), "1\n2\n0");
+        let upper = world.container(&id).join("upper");
+        assert!(!upper.join("empty/a").exists() && upper.join("full/a").exists());
+        world.ok(&["rm", "-f", "c"]);
+        let args = [
+            "run",
+            "--rm",
+            "volumes",
+            "sh",
+            "-c",
+            "touch /new/a && ls /new",
+        ];
+        assert_eq!(world.ok(&args), "a");
+        assert_eq!(
+            std::fs::read_dir(world.dir.join("store/containers"))
+                .unwrap()
+                .count(),
+            0
+        );
+    });
+}

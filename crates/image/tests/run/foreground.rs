@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::{in_world, ran};
+use crate::support::{in_world, ran, wait_for};
 
 #[test]
 fn streams_and_status() {
@@ -287,5 +287,33 @@ fn without_rm_it_stays() {
         // By the first digits of its id.
         assert_eq!(world.ok(&["rm", &id[..6]]), &id[..6]);
         assert!(!world.container(id).exists());
+    });
+}
+
+/// In the foreground a container is looked at and told as any other.
+#[test]
+fn others_reach_it() {
+    in_world(|world| {
+        let child = world.spawn(&[
+            "run",
+            "--name",
+            "c",
+            "base",
+            "sh",
+            "-c",
+            "trap 'exit 6' USR1; touch /up; while :; do sleep 0.05; done",
+        ]);
+        wait_for("the program", || {
+            (world.run(&["exec", "c", "ls", "/up"]).code == Some(0)).then_some(())
+        });
+        assert!(world.look("c")["pid"].as_i64().unwrap() > 0);
+        assert!(world.run(&["logs", "c"]).err.contains("has no log"));
+        world.ok(&["stop", "c"]);
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(6));
+        assert_eq!(world.look("c")["exitCode"], 6);
+        // Its terminal is the caller's no more: it goes on by itself.
+        world.ok(&["start", "c"]);
+        assert_eq!(world.look("c")["state"], "running");
+        world.ok(&["rm", "-f", "c"]);
     });
 }
