@@ -157,7 +157,7 @@ impl Demo {
         report::step(
             "8. the short way: corten-image unpacks once, lays a fresh overlay over it and runs corten",
         );
-        self.corten_image(&["run", IMAGE])
+        self.corten_image(&["run", "--rm", IMAGE])
     }
 }
 
@@ -225,7 +225,7 @@ fn next() {
     export PATH=$PWD/target/dist:$PATH
     cp target/dist/hello examples/hello/           # the Dockerfile copies it
     corten-image build -t hello examples/hello     # change GREETING in the Dockerfile first
-    corten-image run hello
+    corten-image run --rm hello
     corten spec --bundle DIR && corten run --bundle DIR ID      # any OCI bundle
     cargo xtask test                               # unit tests and the integration suite
     cargo xtask bench                              # beside crun and runc
