@@ -66,7 +66,7 @@ struct Plan {
 /// Makes a network namespace, pins it in `dir` (the directory of path `path`), and connects it. On failure all is taken
 /// back.
 pub fn attach(dir: BorrowedFd<'_>, path: &Path, wanted: &Wanted<'_>) -> Result<Connected> {
-    let plan = plan(wanted).with_context(|| format!("network {:?}", wanted.network))?;
+    let plan = plan(wanted)?;
     let bytes = serde_json::to_vec(&plan).map_err(|error| Error::invalid(error.to_string()))?;
     files::replace_file(dir, dir, PLAN, &bytes)?;
     let attached = pin_new_namespace(dir, path)
@@ -124,7 +124,16 @@ pub fn detach(dir: BorrowedFd<'_>, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether all is there that [`attach`] needs.
+pub fn check(wanted: &Wanted<'_>) -> Result<()> {
+    plan(wanted).map(drop)
+}
+
 fn plan(wanted: &Wanted<'_>) -> Result<Plan> {
+    make_plan(wanted).with_context(|| format!("network {:?}", wanted.network))
+}
+
+fn make_plan(wanted: &Wanted<'_>) -> Result<Plan> {
     let config = config::load(wanted.network, wanted.conf_dir, wanted.own_dir)?;
     let maps_ports = config.has_capability("portMappings");
     if !wanted.ports.is_empty() && !maps_ports {

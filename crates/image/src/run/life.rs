@@ -3,6 +3,7 @@
 //! status first, so that whoever comes after a crash knows that there may be something.
 
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use corten_sys::Call;
 use rustix::io::FdFlags;
@@ -10,7 +11,7 @@ use rustix::io::FdFlags;
 use super::document::{self, Host};
 use super::given;
 use super::runtime::Runtime;
-use super::settings::Network;
+use super::settings::{Network, Settings};
 use super::volumes;
 use crate::build::time;
 use crate::containers::{self, Container, State, Status, lost};
@@ -88,34 +89,20 @@ impl<'a> Life<'a> {
     fn surround(&mut self) -> Result<()> {
         let settings = &self.container.record().settings;
         let dir = self.container.dir();
-        for mount in &settings.mounts {
-            if let Some(source) = &mount.source
-                && let Err(error) = std::fs::metadata(source)
-            {
-                return Err(Error::from(error)
-                    .context(format!("look at {}", source.display()))
-                    .context(format!("mount on {}", mount.destination))
-                    .remedy("what is mounted must exist: nothing is made on the host"));
-            }
-        }
+        check_sources(settings)?;
         files::make_dir(dir, "runtime")?;
         files::remove_tree(dir, c"pid")?;
         let bundle = files::make_dir(dir, "bundle")?;
         files::make_dir(&bundle, "rootfs")?;
         self.ports = network::reserve(&settings.ports)?;
         self.check_ports()?;
-        let connected = match &settings.network {
-            Network::None | Network::Host => Connected::default(),
-            Network::Named(name) => network::attach(
+        let own = own_networks(self.store);
+        let connected = match wanted(self.container.id(), settings, &own) {
+            None => Connected::default(),
+            Some(wanted) => network::attach(
                 files::make_dir(dir, NETWORK)?.as_fd(),
                 &self.container.path().join(NETWORK),
-                &Wanted {
-                    id: self.container.id(),
-                    network: name,
-                    conf_dir: settings.cni_conf_dir.as_deref(),
-                    own_dir: &self.store.path().join("networks"),
-                    ports: &settings.ports,
-                },
+                &wanted,
             )?,
         };
         self.status.addresses = connected
@@ -243,6 +230,40 @@ impl<'a> Life<'a> {
         let _ = self.tell();
         error
     }
+}
+
+/// Where the built-in network's file is.
+pub fn own_networks(store: &Store) -> PathBuf {
+    store.path().join("networks")
+}
+
+/// What is asked of a network of plugins, if that is the container's.
+pub fn wanted<'a>(id: &'a str, settings: &'a Settings, own_dir: &'a Path) -> Option<Wanted<'a>> {
+    match &settings.network {
+        Network::None | Network::Host => None,
+        Network::Named(name) => Some(Wanted {
+            id,
+            network: name,
+            conf_dir: settings.cni_conf_dir.as_deref(),
+            own_dir,
+            ports: &settings.ports,
+        }),
+    }
+}
+
+/// Refuses what would mount something that is not there.
+pub fn check_sources(settings: &Settings) -> Result<()> {
+    for mount in &settings.mounts {
+        if let Some(source) = &mount.source
+            && let Err(error) = std::fs::metadata(source)
+        {
+            return Err(Error::from(error)
+                .context(format!("look at {}", source.display()))
+                .context(format!("mount on {}", mount.destination))
+                .remedy("what is mounted must exist: nothing is made on the host"));
+        }
+    }
+    Ok(())
 }
 
 /// The directory of what the network needs to be taken away.

@@ -97,11 +97,12 @@ fn check(store: &Store, settings: &Settings) -> Result<()> {
     if let Some(name) = &settings.changes.hostname {
         check_hostname(name)?;
     }
+    life::check_sources(settings)?;
     match &settings.network {
-        Network::Named(name) => {
-            let conf_dir = settings.cni_conf_dir.as_deref();
-            network::config::load(name, conf_dir, &store.path().join("networks"))
-                .with_context(|| format!("network {name:?}"))?;
+        Network::Named(_) => {
+            if let Some(wanted) = life::wanted("", settings, &life::own_networks(store)) {
+                network::check(&wanted)?;
+            }
         }
         Network::None | Network::Host if !settings.ports.is_empty() => {
             return Err(Error::invalid(

@@ -22,7 +22,10 @@ fn refusals() {
                 "option Z (a new SELinux label) is not supported",
             ),
             (&["--mount", "type=volume,src=a,dst=/x"], "no named volumes"),
-            (&["-v", "/tmp:/x", "--tmpfs", "/x"], "two mounts are for /x"),
+            (
+                &["--rm", "-v", "/tmp:/x", "--tmpfs", "/x"],
+                "two mounts are for /x",
+            ),
             (&["--cap-add", "FLY"], "unknown capability \"FLY\""),
             (
                 &["--security-opt", "label=disable"],
@@ -46,9 +49,9 @@ fn refusals() {
             (&["--add-host", "x"], "want NAME:ADDRESS"),
             (&["--env-file", "/none"], "read /none: no such file"),
             (&["--log-max-size", "1k"], "is too small"),
-            (&["--user", "who"], "no user \"who\""),
+            (&["--rm", "--user", "who"], "no user \"who\""),
         ] {
-            let args = [&["run", "--rm"], flags, &["base", "true"]].concat();
+            let args = [&["run"], flags, &["base", "true"]].concat();
             let found = world.run(&args);
             assert_eq!(found.code, Some(125), "{flags:?}: {}", found.err);
             let last = found.err.lines().last().unwrap_or_default();
@@ -58,7 +61,7 @@ fn refusals() {
                 found.err
             );
         }
-        let mut command = world.command(&["run", "--rm", "--network", "corten", "base", "true"]);
+        let mut command = world.command(&["run", "--network", "corten", "base", "true"]);
         let found = crate::support::ran(command.env("CNI_PATH", "/none").output().unwrap());
         assert!(
             found.err.contains("install containernetworking-plugins"),
