@@ -5,9 +5,9 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use corten_sys::Errno;
 use corten_sys::mount::{Attr, FsContext, Propagation, Reach};
 use corten_sys::process::Namespaces;
+use corten_sys::{Call, Errno};
 
 use crate::error::{Context, Error, Result};
 use crate::layer::diff::root_look;
@@ -126,9 +126,10 @@ pub(crate) struct Writable<'a> {
 pub(crate) fn prepare_kept(dir: &Scratch, layers: &[LayerDir]) -> Result<()> {
     let upper = dir.subdir(UPPER, 0o755)?;
     match layers.last() {
-        Some(top) => metadata::copy_dir(top.as_fd(), upper.as_fd()),
-        None => metadata::plain_dir(upper.as_fd()),
+        Some(top) => metadata::copy_dir(top.as_fd(), upper.as_fd())?,
+        None => metadata::plain_dir(upper.as_fd())?,
     }
+    Ok(rustix::fs::fsync(&upper).call("fsync", || UPPER.into())?)
 }
 
 /// Mounts the overlay that is kept in `dir`, over `layers` (bottom first) and the directory `bottom` below all of them.

@@ -98,19 +98,16 @@ fn check(store: &Store, settings: &Settings) -> Result<()> {
         check_hostname(name)?;
     }
     life::check_sources(settings)?;
-    match &settings.network {
-        Network::Named(_) => {
-            if let Some(wanted) = life::wanted("", settings, &life::own_networks(store)) {
-                network::check(&wanted)?;
-            }
-        }
-        Network::None | Network::Host if !settings.ports.is_empty() => {
+    let own = life::own_networks(store);
+    match life::wanted("", settings, &own) {
+        Some(wanted) => network::check(&wanted)?,
+        None if !settings.ports.is_empty() => {
             return Err(Error::invalid(
                 "ports of the host lead to containers of a network, and this one is in none",
             )
             .remedy("leave --network out, or name one"));
         }
-        Network::None | Network::Host => {}
+        None => {}
     }
     if settings.log_max_size < LOG_MIN_SIZE {
         return Err(Error::invalid(format!(

@@ -62,10 +62,10 @@ impl Scratch {
         self.take_away()
     }
 
-    /// Renames it to `name` in `to`, which must be in the store; what it holds is on disk first. Nothing of that name may
-    /// be there.
+    /// Renames it to `name` in `to`, which must be in the store. What it holds directly is on disk first, as far as the
+    /// files in it are. Nothing of that name may be there.
     pub fn publish(mut self, to: BorrowedFd<'_>, name: &str) -> Result<()> {
-        rustix::fs::syncfs(&self).call("syncfs", || format!("tmp/{}", self.name))?;
+        rustix::fs::fsync(&self).call("fsync", || format!("tmp/{}", self.name))?;
         if !files::publish(self.tmp.as_fd(), self.name.as_str(), to, name)? {
             return Err(Error::new(Kind::Exists, format!("{name} is there already")));
         }
