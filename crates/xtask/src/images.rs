@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask images`: unpackers and pullers side by side, by the script `integration/images/measure`, on an image that
+//! `cargo xtask images`: unpackers, pullers and builders side by side, by the script `integration/images/measure`, on an image that
 //! `integration/images/make` makes once of what Debian, PyPI and npm have. The peers are Debian's sid's.
 
 use std::path::Path;
@@ -12,6 +12,7 @@ use crate::{build, command, packages, workspace};
 const PACKAGES: &[&str] = &["mmdebstrap", "npm", "python3-pip", "umoci"];
 /// What is measured, and what it needs.
 const PEERS: &[&str] = &[
+    "buildah",
     "containerd",
     "crun",
     "docker-registry",
@@ -30,6 +31,9 @@ pub struct Options {
     /// Rounds of all, after one that warms up
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// unpack, pull or build alone; may be repeated
+    #[arg(long)]
+    only: Vec<String>,
 }
 
 /// Prepares and measures.
@@ -59,7 +63,6 @@ pub fn run(options: &Options) -> Result<()> {
     )?;
     let mut world = Command::new("sh");
     world
-        .env("CORTEN_WORLD_CGROUPS", "kept")
         .arg(root.join("integration/callers/world"))
         .arg(tree)
         .arg(root.join("integration/images/measure"))
@@ -70,8 +73,13 @@ pub fn run(options: &Options) -> Result<()> {
         ("--place", work),
         ("--corten", workspace::dist()?.join("corten-image")),
         ("--floor", floor.clone()),
+        ("--runtime", workspace::dist()?.join("corten")),
+        ("--dockerfile", root.join("integration/images/Dockerfile")),
     ] {
         world.arg(name).arg(path);
+    }
+    for part in &options.only {
+        world.args(["--only", part]);
     }
     command::run(&mut world)
 }
