@@ -146,6 +146,29 @@ impl Model {
         }
     }
 
+    /// Whether a component above the last is a link that this layer has made.
+    fn is_through_own_link(&self, entry: &Entry) -> bool {
+        let path = String::from_utf8_lossy(&entry.path).into_owned();
+        let mut here = 0;
+        let Ok(parts) = components(&path) else {
+            return false;
+        };
+        for part in parts
+            .split_last()
+            .map(|(_, above)| above)
+            .unwrap_or_default()
+        {
+            let Some(next) = self.child(here, part) else {
+                return false;
+            };
+            if matches!(self.nodes[next].kind, Kind::Link(_)) {
+                return self.made.contains(&(here, (*part).to_owned()));
+            }
+            here = next;
+        }
+        false
+    }
+
     fn apply(&mut self, layer: &[Item]) -> Outcome<()> {
         self.made.clear();
         for (entry, content) in layer {
@@ -322,6 +345,10 @@ fn random_layers(random: &mut Random) -> Vec<Vec<Item>> {
             }
             let before = model.clone();
             let text = std::str::from_utf8(content).unwrap();
+            // No tool writes through a link that the layer itself has made, and as layers it is refused mostly.
+            if model.is_through_own_link(&entry) && random.below(20) > 0 {
+                continue;
+            }
             if model.entry(&entry, text).is_err() {
                 model = before;
                 if random.below(60) > 0 {

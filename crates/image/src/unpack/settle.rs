@@ -407,21 +407,24 @@ impl Settling<'_> {
         let copy = match copied.get(&key) {
             Some(copy) => copy.clone(),
             None => {
+                let origin = match above.as_slice() {
+                    b"" => leaf.to_vec(),
+                    above => [above, b"/", leaf].concat(),
+                };
                 let copy_dir = self.make_path(&above)?;
-                let copy = match lstat(copy_dir.as_fd(), leaf) {
+                let there = match lstat(copy_dir.as_fd(), leaf) {
                     Ok(there) if whiteout::is_mark(&there) => return Err(missing(target)),
-                    // This layer has something else of that name.
-                    Ok(_) => {
+                    there => there.ok(),
+                };
+                // This layer has something else of that name, or has deleted it with what is around it.
+                let copy = match there.is_some() || self.below(&origin)?.is_none() {
+                    true => {
                         copy_up(source_dir.as_fd(), leaf, dir.as_fd(), name, &stat)?;
                         link.to_vec()
                     }
-                    Err(_) => {
+                    false => {
                         copy_up(source_dir.as_fd(), leaf, copy_dir.as_fd(), leaf, &stat)?;
-                        if above.is_empty() {
-                            leaf.to_vec()
-                        } else {
-                            [&above, &b"/"[..], leaf].concat()
-                        }
+                        origin
                     }
                 };
                 copied.insert(key, copy.clone());
