@@ -21,7 +21,7 @@ use crate::layer::LayerReader;
 use crate::progress::Progress;
 use crate::store::{Scratch, Store, files};
 use crate::tar::{EntryKind, Limits};
-use crate::unpack::{metadata, open_strictly};
+use crate::unpack::{metadata, open_strictly, split};
 
 /// What is made in the scratch directory before it takes its place.
 const NEW: &str = "new";
@@ -302,14 +302,6 @@ fn dress(fd: BorrowedFd<'_>, node: &Node) -> Result<()> {
             .call("fsetxattr", || shown(name))?;
     }
     Ok(rustix::fs::futimens(fd, &metadata::times(node.mtime)).call("utimens", String::new)?)
-}
-
-/// Directory and last component.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
 }
 
 fn c_string(name: &[u8]) -> Result<CString> {

@@ -12,7 +12,9 @@ use std::rc::Rc;
 use corten_sys::{Call, Errno};
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 
-use super::metadata::{self, Birth, Owners, Skipped};
+use super::birth::Birth;
+use super::later::{Finished, Later};
+use super::metadata::{self, Owners, Skipped};
 use super::parents::{Parent, Parents, lstat, mkdir, shown};
 use super::settle::Pending;
 use super::whiteout::{self, Leaf, Made};
@@ -24,27 +26,6 @@ use crate::tar::{Entry, EntryKind, Reader};
 
 /// From this size on, blocks are asked for at once.
 const LARGE: u64 = 1 << 20;
-
-/// Attributes of directories that wait for the end may be so many bytes.
-const WAITING: usize = 64 << 20;
-
-/// A directory whose mode and times are set at the end: until then its content is still made.
-struct Finished {
-    inode: u64,
-    /// The layer that said so.
-    layer: usize,
-    entry: Entry,
-}
-
-impl Finished {
-    /// Bytes that its attributes take.
-    fn weight(&self) -> usize {
-        let attributes = self.entry.xattrs.iter();
-        attributes
-            .map(|(name, value)| name.len() + value.len())
-            .sum()
-    }
-}
 
 /// Applies layers to a tree: in the flat layout all of an image one after the other, in the overlay layout one.
 pub struct Extractor<'a> {
@@ -59,10 +40,7 @@ pub struct Extractor<'a> {
     attributed: Vec<Vec<u8>>,
     /// Directories that were made for what is in them, before an entry said what they are.
     overtaken: Vec<Vec<u8>>,
-    /// By path without links.
-    dirs: BTreeMap<Vec<u8>, Finished>,
-    /// Bytes of the attributes in `dirs`.
-    waiting: usize,
+    later: Later,
     /// What this layer brought; not kept for the bottom layer, below which there is nothing to delete.
     made: Option<Made>,
     applied: usize,
@@ -98,8 +76,7 @@ impl<'a> Extractor<'a> {
             announcements: 0,
             attributed: Vec::new(),
             overtaken: Vec::new(),
-            dirs: BTreeMap::new(),
-            waiting: 0,
+            later: Later::default(),
             made: None,
             applied: 0,
             root_opaque: false,
@@ -130,7 +107,7 @@ impl<'a> Extractor<'a> {
     pub fn finish(mut self) -> Result<Pending> {
         self.parents.forget();
         // Below goes before above: a user may not enter some of them after.
-        for (path, dir) in std::mem::take(&mut self.dirs).iter().rev() {
+        for (path, dir) in std::mem::take(&mut self.later).into_dirs().iter().rev() {
             self.finish_dir(path, dir)
                 .with_context(|| format!("entry {}", dir.entry.shown()))?;
         }
@@ -209,50 +186,7 @@ impl<'a> Extractor<'a> {
         }
         self.root_entry = true;
         let stat = rustix::fs::fstat(self.parents.root()).call("fstat", String::new)?;
-        self.finish_later(Vec::new(), stat.st_ino, entry)
-    }
-
-    /// Keeps what a directory shall look like for the end. The last word counts.
-    fn finish_later(&mut self, path: Vec<u8>, inode: u64, entry: &Entry) -> Result<()> {
-        let dir = Finished {
-            inode,
-            layer: self.applied,
-            entry: entry.clone(),
-        };
-        self.waiting += dir.weight();
-        if let Some(before) = self.dirs.insert(path, dir) {
-            self.waiting -= before.weight();
-        }
-        match self.waiting > WAITING {
-            true => Err(Error::new(
-                Kind::Limit,
-                format!("directories have more than {WAITING} bytes of attributes"),
-            )),
-            false => Ok(()),
-        }
-    }
-
-    /// What was said of directories below `path` before this layer does not hold for what is made there now: a number of
-    /// an inode may be given again.
-    fn forget_below(&mut self, path: &[u8]) {
-        let inside = [path, b"/"].concat();
-        let inside = if path.is_empty() { Vec::new() } else { inside };
-        let gone: Vec<Vec<u8>> = self
-            .dirs
-            .range(inside.clone()..)
-            .take_while(|(dir, _)| dir.starts_with(&inside))
-            .filter(|(dir, said)| said.layer < self.applied && !dir.is_empty())
-            .map(|(dir, _)| dir.clone())
-            .collect();
-        for dir in gone {
-            self.forget_dir(&dir);
-        }
-    }
-
-    fn forget_dir(&mut self, path: &[u8]) {
-        if let Some(dir) = self.dirs.remove(path) {
-            self.waiting -= dir.weight();
-        }
+        self.later.say(Vec::new(), stat.st_ino, self.applied, entry)
     }
 
     fn whiteout(&mut self, above: &[&[u8]], name: &[u8]) -> Result<()> {
@@ -271,12 +205,7 @@ impl<'a> Extractor<'a> {
                     return Ok(());
                 };
                 whiteout::remove(parent.fd.as_fd(), parent.inode, name, made)?;
-                let path = parent.path_of(name);
-                let before = self.dirs.get(&path);
-                if before.is_some_and(|dir| dir.layer < self.applied) {
-                    self.forget_dir(&path);
-                }
-                self.forget_below(&path);
+                self.later.deleted(&parent.path_of(name), self.applied);
                 self.parents.forget();
                 Ok(())
             }
@@ -329,7 +258,7 @@ impl<'a> Extractor<'a> {
                     return Ok(());
                 };
                 whiteout::remove_below(parent.fd.as_fd(), made, 0)?;
-                self.forget_below(parent.path());
+                self.later.emptied(parent.path(), self.applied);
                 self.parents.forget();
                 Ok(())
             }
@@ -354,7 +283,7 @@ impl<'a> Extractor<'a> {
         if self.parents.implicit.remove(&path) {
             self.overtaken.push(path.clone());
         }
-        self.finish_later(path, inode, entry)
+        self.later.say(path, inode, self.applied, entry)
     }
 
     fn file<R: BufRead>(
@@ -564,23 +493,18 @@ impl<'a> Extractor<'a> {
         self.links.remove(&path);
         if whiteout::clear(parent.fd.as_fd(), leaf)? {
             self.parents.forget();
+            self.later.replaced(&path);
             let inside = [&path, &b"/"[..]].concat();
             let below = |dir: &&Vec<u8>| dir.starts_with(&inside);
-            let said = self.dirs.range(inside.clone()..).map(|(dir, _)| dir);
-            let implicit = self.parents.implicit.range(inside.clone()..);
-            let mut gone: Vec<Vec<u8>> = said.take_while(below).cloned().collect();
-            gone.extend(implicit.take_while(below).cloned());
-            gone.push(path);
             let links = self.links.range(inside.clone()..).map(|(link, _)| link);
-            let links: Vec<Vec<u8>> = links
-                .take_while(|link| link.starts_with(&inside))
-                .cloned()
-                .collect();
+            let links: Vec<Vec<u8>> = links.take_while(below).cloned().collect();
             for link in links {
                 self.links.remove(&link);
             }
+            let implicit = self.parents.implicit.range(inside.clone()..);
+            let mut gone: Vec<Vec<u8>> = implicit.take_while(below).cloned().collect();
+            gone.push(path);
             for dir in gone {
-                self.forget_dir(&dir);
                 if self.parents.implicit.remove(&dir) {
                     self.overtaken.push(dir);
                 }

@@ -8,7 +8,11 @@
 //!
 //! Runs with the caller's privileges: as root owners and devices are made, as a user all belongs to the user.
 
+mod adopt;
+mod birth;
+mod bring;
 mod extract;
+mod later;
 pub(crate) mod metadata;
 mod parents;
 mod path;
@@ -19,7 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 pub use extract::Extractor;
 pub use metadata::Skipped;
-pub(crate) use path::DEEPEST;
+pub(crate) use path::{DEEPEST, split};
 pub(crate) use settle::open_strictly;
 pub use settle::{Pending, Settled, settle};
 pub(crate) use whiteout::is_mark as is_whiteout;

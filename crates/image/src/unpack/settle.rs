@@ -8,15 +8,18 @@
 //!   overlayfs would list it;
 //! - an opaque root, which overlayfs does not know, becomes a whiteout of each name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use corten_sys::{Call, Errno};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 
-use super::parents::{lstat, mkdir, shown};
+use super::adopt::rename_prefix;
+use super::bring::Copied;
+use super::parents::{lstat, shown};
+use super::path::split;
 use super::{Skipped, metadata, whiteout};
 use crate::error::{Context, Error, Result};
 use crate::layer::OPAQUE_XATTR;
@@ -102,16 +105,10 @@ impl Pending {
     }
 }
 
-/// Where files of the layers below (device and inode there) were brought to in this one.
-type Copied = HashMap<(u64, u64), Vec<u8>>;
-
-/// Where the content of a directory went, and the directories there that an entry has described.
-type Moved = (Vec<u8>, Vec<Vec<u8>>);
-
-struct Settling<'a> {
-    tree: BorrowedFd<'a>,
+pub(super) struct Settling<'a> {
+    pub(super) tree: BorrowedFd<'a>,
     /// All below, merged.
-    below: BorrowedFd<'a>,
+    pub(super) below: BorrowedFd<'a>,
     /// Nothing of what is below is seen any more.
     root_opaque: bool,
 }
@@ -205,7 +202,7 @@ impl Settling<'_> {
     }
 
     /// What came before the entry was meant for where the link leads, and is not told from what came after any more.
-    fn refuse_link(&self, path: &[u8]) -> Result<()> {
+    pub(super) fn refuse_link(&self, path: &[u8]) -> Result<()> {
         let (above, leaf) = split(path);
         let Some(above) = open_strictly(self.below, above)? else {
             return Ok(());
@@ -221,7 +218,7 @@ impl Settling<'_> {
     }
 
     /// What the layers below have under that path, if anything that this layer doesn't hide with all above it.
-    fn below(&self, path: &[u8]) -> Result<Option<Stat>> {
+    pub(super) fn below(&self, path: &[u8]) -> Result<Option<Stat>> {
         if self.root_opaque {
             return Ok(None);
         }
@@ -247,368 +244,10 @@ impl Settling<'_> {
         let stat = self.below(path)?;
         Ok(stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory))
     }
-
-    /// A directory that no entry asked for: as below. Says where to it moved, if a link is there below.
-    /// As below, or moved to where a link below leads; says where to, and which directories there an entry has described.
-    /// `made` are those that the layer's own entries made, `implicit` those and what they became when they moved.
-    fn adopt(
-        &self,
-        path: &[u8],
-        made: &HashSet<Vec<u8>>,
-        implicit: &HashSet<Vec<u8>>,
-    ) -> Result<Option<Moved>> {
-        let Some(here) = open_strictly(self.tree, path)? else {
-            // It was replaced or moved since.
-            return Ok(None);
-        };
-        let Some(stat) = self.below(path)? else {
-            // What was moved here came through a link, before or after this layer deleted what is below.
-            if !made.contains(path) {
-                self.refuse_link(path)?;
-            }
-            return Ok(None);
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let there = open_strictly(self.below, path)?.ok_or_else(|| missing(path))?;
-                metadata::copy_dir(there.as_fd(), here.as_fd())?;
-                Ok(None)
-            }
-            FileType::Symlink => {
-                let target = match self.real_path(path)? {
-                    Some(target) if open_strictly(self.below, &target)?.is_some() => target,
-                    _ if only_marks(here.as_fd(), path, implicit)? => {
-                        // Nothing is there to be deleted.
-                        let (above, leaf) = split(path);
-                        let above = open_strictly(self.tree, above)?;
-                        let above = above.ok_or_else(|| missing(path))?;
-                        whiteout::clear(above.as_fd(), leaf)?;
-                        return Ok(None);
-                    }
-                    _ => return Err(Error::corrupt("a link below, which leads to no directory")),
-                };
-                if self.below(&target)?.is_none() {
-                    // Before or after this was written: the order is not known any more.
-                    return Err(Error::unsupported(
-                        "it is a link in a layer below, to what this layer replaces",
-                    ));
-                }
-                let described = self.move_content(here.as_fd(), path, &target, implicit)?;
-                Ok(Some((target, described)))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Says which directories got the looks of one that an entry asked for.
-    fn move_content(
-        &self,
-        here: BorrowedFd<'_>,
-        path: &[u8],
-        target: &[u8],
-        implicit: &HashSet<Vec<u8>>,
-    ) -> Result<Vec<Vec<u8>>> {
-        let there = self.make_path(target)?;
-        if is_opaque(here)? {
-            whiteout::make_opaque(there.as_fd())?;
-        }
-        let mut merge = Merge {
-            implicit,
-            described: Vec::new(),
-        };
-        merge.run((here, path), (there.as_fd(), target))?;
-        let (above, leaf) = split(path);
-        let above = open_strictly(self.tree, above)?
-            .ok_or_else(|| Error::corrupt("its parent vanished"))?;
-        rustix::fs::unlinkat(&above, OsStr::from_bytes(leaf), AtFlags::REMOVEDIR)
-            .call("rmdir", || shown(path))?;
-        Ok(merge.described)
-    }
-
-    /// Makes the directories of `path` in this layer, each looking as below.
-    fn make_path(&self, path: &[u8]) -> Result<OwnedFd> {
-        let mut here = files::open_dir(self.tree, ".")?;
-        let mut there = Some(files::open_dir(self.below, ".")?);
-        for part in path
-            .split(|&byte| byte == b'/')
-            .filter(|part| !part.is_empty())
-        {
-            let made = mkdir(here.as_fd(), part)?;
-            here = files::open_dir(&here, OsStr::from_bytes(part))?;
-            there = there.and_then(|dir| files::open_dir(&dir, OsStr::from_bytes(part)).ok());
-            if made {
-                match &there {
-                    Some(there) => metadata::copy_dir(there.as_fd(), here.as_fd())?,
-                    None => metadata::plain_dir(here.as_fd())?,
-                }
-            }
-        }
-        Ok(here)
-    }
-
-    /// Where a path leads below, link by link, with the tree as root. None if that is nowhere.
-    fn real_path(&self, path: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut todo: Vec<Vec<u8>> = reversed(path);
-        let mut done: Vec<Vec<u8>> = Vec::new();
-        let mut links = 0;
-        while let Some(part) = todo.pop() {
-            match part.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    done.pop();
-                    continue;
-                }
-                _ => {}
-            }
-            let Some(above) = open_strictly(self.below, &done.join(&b'/'))? else {
-                return Ok(None);
-            };
-            let stat = match lstat(above.as_fd(), &part) {
-                Ok(stat) => stat,
-                Err(error) if error.errno() == Errno::NOENT => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                done.push(part);
-                continue;
-            }
-            links += 1;
-            if links > 40 {
-                return Err(Error::corrupt("its parent is a loop of links"));
-            }
-            let target = rustix::fs::readlinkat(&above, OsStr::from_bytes(&part), Vec::new())
-                .call("readlink", || shown(&part))?
-                .into_bytes();
-            if target.starts_with(b"/") {
-                done.clear();
-            }
-            todo.extend(reversed(&target));
-        }
-        Ok(Some(done.join(&b'/')))
-    }
-
-    /// A hard link to a file below: the file comes into this layer, as overlayfs would copy it up.
-    fn link(&self, target: &[u8], link: &[u8], copied: &mut Copied) -> Result<()> {
-        let (above, leaf) = split(target);
-        let above = self.real_path(above)?.ok_or_else(|| missing(target))?;
-        let source_dir = open_strictly(self.below, &above)?.ok_or_else(|| missing(target))?;
-        let stat = match lstat(source_dir.as_fd(), leaf) {
-            Ok(stat) if !whiteout::is_mark(&stat) => stat,
-            Ok(_) => return Err(missing(target)),
-            Err(error) if error.errno() == Errno::NOENT => return Err(missing(target)),
-            Err(error) => return Err(error.into()),
-        };
-        let (dir, name) = split(link);
-        let dir =
-            open_strictly(self.tree, dir)?.ok_or_else(|| Error::corrupt("its parent vanished"))?;
-        // What held its place.
-        whiteout::clear(dir.as_fd(), name)?;
-        let key = (stat.st_dev, stat.st_ino);
-        let copy = match copied.get(&key) {
-            Some(copy) => copy.clone(),
-            None => {
-                let origin = match above.as_slice() {
-                    b"" => leaf.to_vec(),
-                    above => [above, b"/", leaf].concat(),
-                };
-                let copy_dir = self.make_path(&above)?;
-                let there = match lstat(copy_dir.as_fd(), leaf) {
-                    Ok(there) if whiteout::is_mark(&there) => return Err(missing(target)),
-                    there => there.ok(),
-                };
-                // This layer has something else of that name, or has deleted it with what is around it.
-                let copy = match there.is_some() || self.below(&origin)?.is_none() {
-                    true => {
-                        copy_up(source_dir.as_fd(), leaf, dir.as_fd(), name, &stat)?;
-                        link.to_vec()
-                    }
-                    false => {
-                        copy_up(source_dir.as_fd(), leaf, copy_dir.as_fd(), leaf, &stat)?;
-                        origin
-                    }
-                };
-                copied.insert(key, copy.clone());
-                copy
-            }
-        };
-        if copy == link {
-            return Ok(());
-        }
-        let (above, leaf) = split(&copy);
-        let above = open_strictly(self.tree, above)?.ok_or_else(|| missing(&copy))?;
-        let (leaf, name) = (OsStr::from_bytes(leaf), OsStr::from_bytes(name));
-        Ok(
-            rustix::fs::linkat(&above, leaf, &dir, name, AtFlags::empty())
-                .call("link", || shown(link))?,
-        )
-    }
-}
-
-/// Copies one file, link or node out of a layer below.
-fn copy_up(
-    from: BorrowedFd<'_>,
-    leaf: &[u8],
-    to: BorrowedFd<'_>,
-    name: &[u8],
-    stat: &Stat,
-) -> Result<()> {
-    let (source_name, new) = (OsStr::from_bytes(leaf), name);
-    let name = OsStr::from_bytes(new);
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {
-            let source = rustix::fs::openat(
-                from,
-                source_name,
-                OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .call("open", || shown(leaf))?;
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let copy = rustix::fs::openat(to, name, flags, Mode::from_raw_mode(0o600))
-                .call("create", || shown(leaf))?;
-            let attributes = metadata::xattrs(source.as_fd())?;
-            let mut copy = std::fs::File::from(copy);
-            std::io::copy(&mut std::fs::File::from(source), &mut copy)?;
-            return metadata::copy(copy.as_fd(), stat, &attributes);
-        }
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(from, source_name, Vec::new())
-                .call("readlink", || shown(leaf))?;
-            rustix::fs::symlinkat(target.as_c_str(), to, name).call("symlink", || shown(leaf))?;
-        }
-        FileType::Directory => {
-            return Err(Error::corrupt(format!(
-                "it is a hard link to {}, a directory",
-                shown(leaf)
-            )));
-        }
-        kind => {
-            let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-            rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev)
-                .call("mknod", || shown(leaf))?;
-            metadata::set_special_mode(to, new, stat.st_mode & 0o7777)?;
-        }
-    }
-    let (uid, gid) = (
-        rustix::fs::Uid::from_raw(stat.st_uid),
-        rustix::fs::Gid::from_raw(stat.st_gid),
-    );
-    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-        .call("fchownat", || shown(leaf))?;
-    rustix::fs::utimensat(
-        to,
-        name,
-        &metadata::times_of(stat),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )
-    .call("utimensat", || shown(leaf))?;
-    Ok(())
-}
-
-/// Moves all of one directory of a layer into another.
-struct Merge<'a> {
-    /// Directories that no entry asked for.
-    implicit: &'a HashSet<Vec<u8>>,
-    /// Those of them that got the looks of one that was asked for.
-    described: Vec<Vec<u8>>,
-}
-
-impl Merge<'_> {
-    fn run(
-        &mut self,
-        (from, from_path): (BorrowedFd<'_>, &[u8]),
-        (to, to_path): (BorrowedFd<'_>, &[u8]),
-    ) -> Result<()> {
-        for name in files::names(from)? {
-            let name = name.as_c_str();
-            match rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
-                Ok(()) => continue,
-                Err(Errno::EXIST) => {}
-                Err(errno) => {
-                    return Err(corten_sys::Error::new("rename", files::shown(name), errno).into());
-                }
-            }
-            let twice = || {
-                Error::corrupt(format!(
-                    "the layer has {} twice, by its name and through a link",
-                    files::shown(name)
-                ))
-            };
-            let (Ok(inner), Ok(target)) = (files::open_dir(from, name), files::open_dir(to, name))
-            else {
-                return Err(twice());
-            };
-            let from_path = [from_path, b"/", name.to_bytes()].concat();
-            let to_path = match to_path {
-                b"" => name.to_bytes().to_vec(),
-                above => [above, b"/", name.to_bytes()].concat(),
-            };
-            if !self.implicit.contains(&from_path) {
-                if !self.implicit.contains(&to_path) {
-                    return Err(twice());
-                }
-                metadata::copy_dir(inner.as_fd(), target.as_fd())?;
-                self.described.push(to_path.clone());
-            }
-            if is_opaque(inner.as_fd())? {
-                whiteout::make_opaque(target.as_fd())?;
-            }
-            self.run((inner.as_fd(), &from_path), (target.as_fd(), &to_path))?;
-            rustix::fs::unlinkat(from, name, AtFlags::REMOVEDIR)
-                .call("rmdir", || files::shown(name))?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether the directory `path` was made for marks of deleted entries alone.
-fn only_marks(dir: BorrowedFd<'_>, path: &[u8], implicit: &HashSet<Vec<u8>>) -> Result<bool> {
-    if !implicit.contains(path) {
-        return Ok(false);
-    }
-    for name in files::names(dir)? {
-        let stat = lstat(dir, name.to_bytes())?;
-        let inner = [path, b"/", name.to_bytes()].concat();
-        let marks = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => only_marks(
-                files::open_dir(dir, name.as_c_str())?.as_fd(),
-                &inner,
-                implicit,
-            )?,
-            _ => whiteout::is_mark(&stat),
-        };
-        if !marks {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn set_of(paths: &[Vec<u8>]) -> HashSet<Vec<u8>> {
     paths.iter().cloned().collect()
-}
-
-/// What was below `path` is below `target` now.
-fn rename_prefix(pending: &mut Pending, path: &[u8], target: &[u8]) {
-    let renamed = |name: &[u8]| -> Option<Vec<u8>> {
-        let rest = name
-            .strip_prefix(path)
-            .filter(|rest| rest.starts_with(b"/"))?;
-        Some([target, rest].concat())
-    };
-    let links = pending.links.iter_mut().map(|(link, _)| link);
-    for name in pending
-        .implicit
-        .iter_mut()
-        .chain(&mut pending.whiteouts)
-        .chain(&mut pending.overtaken)
-        .chain(links)
-    {
-        if let Some(new) = renamed(name) {
-            *name = new;
-        }
-    }
 }
 
 /// Takes a mark of a deleted entry away, if it is still one.
@@ -649,7 +288,7 @@ pub(crate) fn open_strictly(root: BorrowedFd<'_>, path: &[u8]) -> Result<Option<
     }
 }
 
-fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool> {
+pub(super) fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool> {
     let mut value = [0u8; 4];
     match rustix::fs::fgetxattr(dir, OPAQUE_XATTR, &mut value) {
         Ok(length) => Ok(value[..length] == *b"y"),
@@ -658,23 +297,7 @@ fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
-/// Directory and last component.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
-    }
-}
-
-/// Components, the first one last.
-fn reversed(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|&byte| byte == b'/')
-        .rev()
-        .map(<[u8]>::to_vec)
-        .collect()
-}
-
-fn missing(path: &[u8]) -> Error {
+pub(super) fn missing(path: &[u8]) -> Error {
     Error::corrupt(format!(
         "it is a link to {}, which is not there",
         shown(path)
