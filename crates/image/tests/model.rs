@@ -208,9 +208,12 @@ impl Model {
                 let target = String::from_utf8(target.clone()).unwrap();
                 let target = components(&target)?;
                 let (name, above) = target.split_last().ok_or(Refused)?;
-                let source = self.walk(above)?.and_then(|dir| self.child(dir, name));
-                let source = source.ok_or(Refused)?;
-                if self.names(source).is_some() || self.holds(there, source) {
+                let above = self.walk(above)?.ok_or(Refused)?;
+                let source = self.child(above, name).ok_or(Refused)?;
+                // What it replaces may hold its target.
+                if self.names(source).is_some()
+                    || there.is_some_and(|there| self.holds(there, above))
+                {
                     return Err(Refused);
                 }
                 source
@@ -234,12 +237,15 @@ impl Model {
         Ok(())
     }
 
-    /// Whether the only name of `inode` goes away with the directory `dir`.
-    fn holds(&self, dir: Option<Inode>, inode: Inode) -> bool {
-        let Some(dir) = dir.filter(|&dir| self.names(dir).is_some()) else {
-            return false;
-        };
-        self.count(dir, inode) > 0 && self.count(dir, inode) == self.count(0, inode)
+    /// Whether the directory `inner` is `dir` or below it.
+    fn holds(&self, dir: Inode, inner: Inode) -> bool {
+        let names = self.names(dir);
+        names.is_some()
+            && (dir == inner
+                || names
+                    .into_iter()
+                    .flatten()
+                    .any(|(_, &child)| self.holds(child, inner)))
     }
 
     fn count(&self, dir: Inode, inode: Inode) -> usize {

@@ -423,7 +423,15 @@ impl<'a> Extractor<'a> {
                 AtFlags::empty(),
             )
         };
-        self.create(parent, leaf, "link", create)?;
+        match self.create(parent, leaf, "link", create) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => {
+                return Err(Error::corrupt(format!(
+                    "it is a hard link to {}, which goes away with what it replaces",
+                    shown(target)
+                )));
+            }
+            made => made?,
+        }
         if self.announce.is_some() {
             self.announced.push((parent.path_of(leaf), None));
         }
