@@ -246,6 +246,11 @@ impl Image {
     /// Reads the image that `descriptor` (a manifest or an index of several) leads to: from an index the manifest
     /// for this machine is taken.
     pub fn read(store: &Store, descriptor: &Descriptor) -> Result<Self> {
+        Self::read_for(store, descriptor, &Platform::host())
+    }
+
+    /// As [`Image::read`], from an index the manifest for `platform`.
+    pub fn read_for(store: &Store, descriptor: &Descriptor, platform: &Platform) -> Result<Self> {
         let mut descriptor = descriptor.clone();
         // An index may name an index; no real one goes deeper than two.
         for _ in 0..4 {
@@ -255,7 +260,7 @@ impl Image {
             match kind {
                 Document::Index => {
                     descriptor = parse_index(&bytes, descriptor.media_type())
-                        .and_then(|index| Platform::host().pick(&index))
+                        .and_then(|index| platform.pick(&index))
                         .with_context(|| format!("read index {digest}"))?;
                 }
                 Document::Manifest => {

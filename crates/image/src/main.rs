@@ -43,7 +43,7 @@ enum Progress {
 
 #[derive(Subcommand)]
 enum Verb {
-    Build(command::build::Args),
+    Build(Box<command::build::Args>),
     Diff(command::diff::Args),
     Exec(command::exec::Args),
     Export(command::export::Args),

@@ -75,33 +75,51 @@ impl Workspace {
 
     /// Mounts the merged tree, attached nowhere yet.
     pub fn mount(&self) -> Result<OwnedFd> {
-        self.mount_lowers(None)
+        self.mount_with(None, None)
     }
 
-    /// As [`Workspace::mount`], with the directory `bottom` below all layers: what they lack shows through, and is no
-    /// part of what was changed.
-    pub fn mount_over(&self, bottom: BorrowedFd<'_>) -> Result<OwnedFd> {
-        self.mount_lowers(Some(bottom))
-    }
-
-    fn mount_lowers(&self, bottom: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
-        let own = |name: &str| files::open_dir(rustix::fs::CWD, &self.scratch.path().join(name));
-        // By path: overlayfs takes no directory that was opened in another mount namespace than the present one.
-        let mut opened = Vec::new();
-        for layer in self.layers.iter().rev() {
-            opened.push(files::open_dir(rustix::fs::CWD, layer.path())?);
-        }
-        if opened.is_empty() && bottom.is_none() {
-            opened.push(own(EMPTY)?);
-        }
-        let lowers: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).chain(bottom).collect();
-        let (upper, work) = (own(UPPER)?, own(WORK)?);
+    /// As [`Workspace::mount`], with the directory `bottom` below all layers (what they lack shows through) and `top`
+    /// above them: both are no part of what was changed.
+    pub fn mount_with(
+        &self,
+        top: Option<BorrowedFd<'_>>,
+        bottom: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd> {
+        let opened = self.open_layers()?;
+        let layers = opened.iter().map(AsFd::as_fd);
+        let lowers: Vec<BorrowedFd<'_>> = top.into_iter().chain(layers).chain(bottom).collect();
+        let (upper, work) = (self.own(UPPER)?, self.own(WORK)?);
         let writable = Writable {
             upper: upper.as_fd(),
             work: work.as_fd(),
             syncs: Syncs::Never,
         };
         merged(&lowers, Some(writable)).context("mount overlay")
+    }
+
+    /// The layers over `bottom`, to look at: nothing can be written, and nothing of it is the workspace's.
+    pub fn look_over(&self, bottom: BorrowedFd<'_>) -> Result<OwnedFd> {
+        let opened = self.open_layers()?;
+        let layers = opened.iter().map(AsFd::as_fd);
+        let lowers: Vec<BorrowedFd<'_>> = layers.chain([bottom]).collect();
+        merged(&lowers, None).context("mount overlay")
+    }
+
+    fn own(&self, name: &str) -> corten_sys::Result<OwnedFd> {
+        files::open_dir(rustix::fs::CWD, &self.scratch.path().join(name))
+    }
+
+    /// Top first; an empty one where there are none.
+    fn open_layers(&self) -> Result<Vec<OwnedFd>> {
+        // By path: overlayfs takes no directory that was opened in another mount namespace than the present one.
+        let mut opened = Vec::new();
+        for layer in self.layers.iter().rev() {
+            opened.push(files::open_dir(rustix::fs::CWD, layer.path())?);
+        }
+        if opened.is_empty() {
+            opened.push(self.own(EMPTY)?);
+        }
+        Ok(opened)
     }
 }
 

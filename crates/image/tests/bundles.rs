@@ -91,7 +91,7 @@ fn process_and_annotations() {
     let process = &found["process"];
     assert_eq!(
         process["user"],
-        json!({"uid": 33, "gid": 34, "additionalGids": [50]})
+        json!({"uid": 33, "gid": 34, "additionalGids": [34, 50]})
     );
     assert_eq!(process["cwd"], "/rel/dir");
     let env = process["env"].as_array().unwrap();

@@ -153,7 +153,7 @@ fn blob_name(digest: &Digest) -> String {
 }
 
 /// Copies one file into a blob; if `expected` is given it must have that digest.
-pub(super) fn copy_blob(
+pub(crate) fn copy_blob(
     store: &Store,
     lease: &Lease,
     mut part: Part<'_>,

@@ -10,6 +10,7 @@ mod source;
 use std::path::Path;
 
 pub use export::{Format, export};
+pub(crate) use import::copy_blob;
 use oci_spec::image::Descriptor;
 pub use source::Source;
 

@@ -3,21 +3,24 @@
 //!
 //! Runs in `corten-image build` as root; called by `transfer`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::BufReader;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags, Stat};
 
+use super::filter::Filter;
 use super::find::Found;
 use super::leaf::mtime;
 use super::place::{Owner, Place, shown};
-use super::source::{changed, is_same, open_same};
+use super::source::{Item, changed, is_same, open_same, walk};
 use super::tree::Tree;
 use crate::error::{Context, Error, Result};
 use crate::layer::Compression;
 use crate::layer::compression::Decoder;
+use crate::store::Scratch;
 use crate::tar::{self, Limits};
 use crate::unpack::{Extractor, Layout, settle};
 
@@ -40,6 +43,27 @@ pub fn is_archive(tree: &Tree, found: &Found) -> Result<bool> {
     }
     // Whatever keeps it from being read as an archive, it is then a file like any other.
     Ok(open_archive(archive).is_ok_and(|mut reader| matches!(reader.next(), Ok(Some(_)))))
+}
+
+/// Unpacks the archive into a directory of `scratch` that nothing else is in.
+pub fn unpack_apart(tree: &Tree, found: &Found, stat: &Stat, scratch: &Scratch) -> Result<Tree> {
+    let unpacked = Tree::root(scratch.subdir("unpacked", 0o755)?);
+    let mut place = Place::new(&unpacked);
+    unpack(tree, found, stat, &unpacked, Path::new(""), &mut place)?;
+    place.finish()?;
+    Ok(unpacked)
+}
+
+/// All that `unpacked` holds, but not its root.
+pub fn content(unpacked: &Tree, check: &dyn Fn() -> Result<()>) -> Result<Vec<Item>> {
+    let root = Found {
+        position: PathBuf::new(),
+        name: OsString::new(),
+        stat: corten_sys::fs::stat(unpacked.as_fd())?,
+    };
+    let mut items = walk(unpacked, &root, &Filter::default(), check)?;
+    items.retain(|item| !item.target.as_os_str().is_empty());
+    Ok(items)
 }
 
 fn open_archive(file: OwnedFd) -> Result<tar::Reader<BufReader<Decoder<File>>>> {

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use crate::dockerfile::scope::Platform;
 use crate::error::{Error, Result};
 
+/// Of an image that starts from nothing.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The document.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Config {
@@ -160,11 +163,16 @@ where
 impl Config {
     /// Of `FROM scratch`.
     pub fn scratch(platform: &Platform) -> Self {
-        let variant = platform.variant;
+        let variant = &platform.variant;
         Self {
-            architecture: platform.architecture.to_owned(),
-            variant: (!variant.is_empty()).then(|| variant.to_owned()),
-            os: platform.os.to_owned(),
+            architecture: platform.architecture.clone(),
+            variant: (!variant.is_empty()).then(|| variant.clone()),
+            os: platform.os.clone(),
+            config: Settings {
+                // As BuildKit and buildah have it.
+                env: vec![PATH.to_owned()],
+                ..Settings::default()
+            },
             rootfs: Rootfs {
                 kind: "layers".to_owned(),
                 diff_ids: Vec::new(),

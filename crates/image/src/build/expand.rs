@@ -3,7 +3,7 @@
 //!
 //! Pure; called by `stage` and `settings`.
 
-use crate::dockerfile::scope::{Platform, Scope};
+use crate::dockerfile::scope::Scope;
 use crate::dockerfile::word::{self, Variables};
 use crate::dockerfile::{Source, Transfer};
 use crate::error::{Error, Result};
@@ -38,6 +38,15 @@ pub fn expand_transfer(transfer: &Transfer, escape: char, scope: &Scope) -> Resu
         from: transfer.from.clone(),
         chown: optional(&transfer.chown)?,
         chmod: optional(&transfer.chmod)?,
+        base: transfer.base,
+        parents: transfer.parents,
+        excludes: transfer
+            .excludes
+            .iter()
+            .map(|word| expand(word))
+            .collect::<Result<_>>()?,
+        checksum: optional(&transfer.checksum)?,
+        unpack: transfer.unpack,
         sources,
         dest: non_empty(expand(&transfer.dest)?, "destination")?,
     })
@@ -47,16 +56,5 @@ fn non_empty(word: String, what: &str) -> Result<String> {
     match word.is_empty() {
         true => Err(Error::invalid(format!("the {what} is empty"))),
         false => Ok(word),
-    }
-}
-
-/// `--platform` may only name this machine's.
-pub fn check_platform(wanted: &str) -> Result<()> {
-    let host = Platform::host().to_string();
-    match wanted.is_empty() || wanted == host {
-        true => Ok(()),
-        false => Err(Error::unsupported(format!(
-            "--platform={wanted} is not supported: this machine is {host}"
-        ))),
     }
 }

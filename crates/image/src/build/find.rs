@@ -58,6 +58,16 @@ pub fn find(tree: &Tree, path: &str) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// What `path`, which is no pattern whatever is in it, names in `tree`; empty for the whole.
+pub fn find_one(tree: &Tree, path: &str) -> Result<Found> {
+    let normal = normalize(path)?;
+    let found = look_up(tree, &normal)?;
+    found.ok_or_else(|| match tree.find(&normal) {
+        Ok(Some(_)) => missing(path, Presence::Ignored),
+        _ => missing(path, Presence::Absent),
+    })
+}
+
 /// Why a source gives nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ctrl-C and its kin as something that a build asks for, so that it ends by its own clean-up.
+//! Why a build ends before its end: Ctrl-C and its kin as something that it asks for, so that it ends by its own
+//! clean-up, and the failure of one stage as something that the others see.
 //!
 //! Made by the program before any other thread, which inherits the blocked signals.
 
-use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use corten_sys::signal::SignalFd;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::registry::Observer;
 
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM.
@@ -67,8 +70,52 @@ impl Interrupt {
     }
 }
 
+/// What the stages that are built at the same time go on by: no signal came, and none of them failed.
+#[derive(Debug)]
+pub struct Halt<'a> {
+    interrupt: &'a Interrupt,
+    stopped: AtomicBool,
+    /// At its end when [`Halt::stop`] was called: a thread that waits for its container wakes up by that.
+    end: PipeReader,
+    open: Mutex<Option<PipeWriter>>,
+}
+
+impl<'a> Halt<'a> {
+    /// With nothing stopped yet.
+    pub fn new(interrupt: &'a Interrupt) -> Result<Self> {
+        let (end, open) = std::io::pipe().context("make a pipe")?;
+        Ok(Self {
+            interrupt,
+            stopped: AtomicBool::new(false),
+            end,
+            open: Mutex::new(Some(open)),
+        })
+    }
+
+    /// Has every stage end where it is.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+    }
+
+    /// An error if the build is to end.
+    pub fn check(&self) -> Result<()> {
+        self.interrupt.check()?;
+        match self.stopped.load(Ordering::Relaxed) {
+            true => Err(Error::new(Kind::System, "stopped: another stage failed")),
+            false => Ok(()),
+        }
+    }
+
+    /// For waiting: one of them is readable when it is worth to check.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.interrupt.as_fd(), self.end.as_fd()]
+    }
+}
+
 /// A pull for a build ends with it.
-impl Observer for Interrupt {
+impl Observer for Halt<'_> {
     fn check(&self) -> Result<()> {
         Self::check(self)
     }

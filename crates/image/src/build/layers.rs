@@ -1,36 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layers: made of what a step writes into an overlay, or taken from the cache.
+//! Layers: made of what a step writes into an overlay, or taken from what is `known`.
 //!
-//! Runs as root; called by `stage` and `mod`. The cache is content-addressed: a key says what lies below and everything
-//! that the step depends on, so an entry is right for as long as its blobs are there.
+//! Runs as root; called by `stage` and `mod`.
+
+use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 
 use oci_spec::image::{Descriptor, MediaType};
-use serde::{Deserialize, Serialize};
 
+use super::Cache;
+use super::exchange::Record;
+use super::imported::Imported;
+use super::interrupt::Halt;
+use super::known::KEY_VERSION;
 use super::tree::Tree;
-use super::{Cache, Interrupt};
 use crate::digest::{Digest, Hasher};
+use crate::dockerfile::scope;
 use crate::error::{Context, Error, Result};
-use crate::image::{Image, LAYER_CAP, Layer, chain_id};
+use crate::image::{self, Image, LAYER_CAP, Layer, chain_id};
 use crate::layer::{Compression, Diff, LayerWriter};
 use crate::overlay::{UPPER, Workspace};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::registry::Supply;
-use crate::store::{Lease, Store};
+use crate::store::caches::{CacheDir, Sharing};
+use crate::store::{Lease, Scratch, Store};
 use crate::tar::Limits;
-
-/// Goes into every key: another number makes all older entries useless.
-const KEY_VERSION: &str = "corten build 1";
 
 /// The layers of one build, and the right to add them.
 pub struct Layers<'a> {
-    store: &'a Store,
-    lease: Lease,
-    cache: Cache,
+    pub(super) store: &'a Store,
+    pub(super) lease: Lease,
     epoch: Option<i64>,
-    progress: &'a Progress,
-    cached: usize,
+    pub(super) progress: &'a Progress,
+    cached: AtomicUsize,
+    /// The keys that some thread makes a layer for.
+    pub(super) in_work: Mutex<BTreeSet<String>>,
+    pub(super) made: Condvar,
+    /// What was made or found, for `--cache-to`.
+    pub(super) record: Mutex<Record>,
+    pub(super) imported: Vec<Imported<'a>>,
+}
+
+/// What a layer is made for.
+pub struct Making<'a> {
+    /// What is below; the new layer is added.
+    pub layers: &'a mut Vec<Layer>,
+    /// Whether it may come from the cache.
+    pub cache: Cache,
 }
 
 /// A merged tree that is only read.
@@ -42,19 +62,13 @@ pub struct View {
     _workspace: Workspace,
 }
 
-/// What the cache knows under a key.
-#[derive(Debug, Serialize, Deserialize)]
-struct CacheEntry {
-    /// None if the step changed nothing.
-    layer: Option<CachedLayer>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct CachedLayer {
-    digest: String,
-    size: u64,
-    diff_id: String,
-    chain_id: String,
+/// When the upper directory becomes the unpacked layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Publish {
+    /// As soon as it is a layer.
+    Now,
+    /// Never: the layer is unpacked from its blob.
+    Later,
 }
 
 /// Whether a step's layer was there already.
@@ -68,38 +82,62 @@ pub enum Origin {
 
 impl<'a> Layers<'a> {
     /// Asks the store for the right to add layers.
-    pub fn new(
-        store: &'a Store,
-        cache: Cache,
-        epoch: Option<i64>,
-        progress: &'a Progress,
-    ) -> Result<Self> {
+    pub fn new(store: &'a Store, epoch: Option<i64>, progress: &'a Progress) -> Result<Self> {
         Ok(Self {
             store,
             lease: store.lease()?,
-            cache,
             epoch,
             progress,
-            cached: 0,
+            cached: AtomicUsize::new(0),
+            in_work: Mutex::default(),
+            made: Condvar::new(),
+            record: Mutex::new(Record::new(KEY_VERSION)),
+            imported: Vec::new(),
         })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        self.store
     }
 
     /// How many layers came from the cache.
     pub fn cached(&self) -> usize {
-        self.cached
+        self.cached.load(Ordering::Relaxed)
     }
 
-    /// Reads an image for this machine: a stored one, or what `supply` has.
+    /// Reads an image for `platform`: a stored one, or what `supply` has.
     pub fn image(
         &self,
         reference: &Reference,
+        platform: &scope::Platform,
         supply: &Supply,
-        interrupt: &Interrupt,
+        halt: &Halt<'_>,
     ) -> Result<Image> {
-        supply.provide(self.store, reference, interrupt, self.progress)?;
-        let image = self.store.image(reference)?;
-        image.check_platform()?;
+        let platform = image::Platform::parse(&platform.to_string())?;
+        supply.provide_for(self.store, reference, &platform, halt, self.progress)?;
+        let entry = self.store.find(reference)?;
+        let image = Image::read_for(self.store, &entry.descriptor, &platform)
+            .with_context(|| format!("read image {reference}"))?;
+        platform.check(&image)?;
         Ok(image)
+    }
+
+    /// A directory of its own, removed when dropped.
+    pub fn scratch(&self) -> Result<Scratch> {
+        self.store.scratch(&self.lease)
+    }
+
+    /// A directory that outlives the build.
+    pub fn cache_dir(
+        &self,
+        name: &Digest,
+        sharing: Sharing,
+        fill: &dyn Fn(BorrowedFd<'_>) -> Result<()>,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<CacheDir> {
+        self.store
+            .cache_dir(&self.lease, name, sharing, fill, check)
     }
 
     /// The start of a key for a step on top of `below`.
@@ -134,17 +172,65 @@ impl<'a> Layers<'a> {
         Workspace::new(self.store.scratch(&self.lease)?, dirs)
     }
 
-    /// Puts the layer that `write` makes on top of `layers`, or the one that is known under `key`. `write` has no mount
+    /// Puts the layer that `write` makes on top of the others, or the one that is known under `key`. `write` has no mount
     /// left when it returns.
     pub fn step(
-        &mut self,
-        layers: &mut Vec<Layer>,
+        &self,
+        making: Making<'_>,
         key: Hasher,
         write: impl FnOnce(&Workspace) -> Result<()>,
     ) -> Result<(Origin, Option<Digest>)> {
+        self.make(making, key, |below| {
+            let workspace = self.workspace(below)?;
+            write(&workspace)?;
+            let diff = self.diff(Vec::new());
+            self.commit(below, workspace, &diff, Publish::Now)
+                .context("commit layer")
+        })
+    }
+
+    /// As [`Layers::step`], with a layer that is made on top of nothing, and is the same whatever it is put on. `write`
+    /// returns the directories that only lead to what it wrote.
+    pub fn step_apart(
+        &self,
+        making: Making<'_>,
+        key: Hasher,
+        write: impl FnOnce(&Workspace) -> Result<BTreeSet<PathBuf>>,
+    ) -> Result<(Origin, Option<Digest>)> {
+        self.make(making, key, |below| {
+            let workspace = self.workspace(&[])?;
+            let on_the_way = write(&workspace)?;
+            let paths = on_the_way.into_iter();
+            let paths = paths.map(|path| path.into_os_string().into_encoded_bytes());
+            let diff = self.diff(paths.collect());
+            // Unpacked when something needs it: its directories take their looks from what is below.
+            self.commit(below, workspace, &diff, Publish::Later)
+                .context("commit layer")
+        })
+    }
+
+    fn diff(&self, on_the_way: Vec<Vec<u8>>) -> Diff {
+        Diff {
+            clamp_time: self.epoch,
+            on_the_way,
+            ..Diff::default()
+        }
+    }
+
+    fn make(
+        &self,
+        making: Making<'_>,
+        key: Hasher,
+        make: impl FnOnce(&[Layer]) -> Result<Option<Layer>>,
+    ) -> Result<(Origin, Option<Digest>)> {
+        let Making { layers, cache } = making;
         let key = key.finish();
-        if let Some(entry) = self.recall(&key)? {
-            self.cached += 1;
+        let _turn = self.turn(&key);
+        if cache == Cache::Use
+            && let Some(entry) = self.recall(&key, layers)?
+        {
+            self.cached.fetch_add(1, Ordering::Relaxed);
+            self.note(&key, entry.as_ref());
             let diff_id = entry.as_ref().map(|layer| layer.diff_id.clone());
             layers.extend(entry);
             return Ok((Origin::Cache, diff_id));
@@ -152,27 +238,35 @@ impl<'a> Layers<'a> {
         if layers.len() >= LAYER_CAP {
             return Err(Error::unsupported(format!("more than {LAYER_CAP} layers")));
         }
-        let workspace = self.workspace(layers)?;
-        write(&workspace)?;
-        let layer = self.commit(layers, workspace).context("commit layer")?;
+        let layer = make(layers)?;
         self.remember(&key, layer.as_ref())?;
+        self.note(&key, layer.as_ref());
         let diff_id = layer.as_ref().map(|layer| layer.diff_id.clone());
         layers.extend(layer);
         Ok((Origin::New, diff_id))
     }
 
     /// Makes a layer of what is in the upper directory; none if nothing is.
-    fn commit(&self, below: &[Layer], workspace: Workspace) -> Result<Option<Layer>> {
+    fn commit(
+        &self,
+        below: &[Layer],
+        workspace: Workspace,
+        diff: &Diff,
+        publish: Publish,
+    ) -> Result<Option<Layer>> {
         let mut writer = LayerWriter::new(self.store, &self.lease, Compression::Gzip)?;
-        let diff = Diff {
-            clamp_time: self.epoch,
-            ..Diff::default()
-        };
-        workspace.append_changes(&diff, &mut writer)?;
+        workspace.append_changes(diff, &mut writer)?;
         if writer.entries() == 0 {
             return Ok(None);
         }
-        let written = writer.finish()?;
+        let written = match publish {
+            // One sync for the blob, the directory and its manifest.
+            Publish::Now => {
+                self.store.describe_layer(workspace.scratch(), UPPER)?;
+                writer.finish_with(&|| self.store.sync_layers())?
+            }
+            Publish::Later => writer.finish()?,
+        };
         let layer = Layer {
             chain_id: chain_id(below.last().map(|layer| &layer.chain_id), &written.diff_id),
             digest: written.digest,
@@ -181,50 +275,12 @@ impl<'a> Layers<'a> {
             diff_id: written.diff_id,
         };
         let (scratch, _below) = workspace.into_parts();
-        self.store
-            .publish_layer(&self.lease, &layer.chain_id, &scratch, UPPER)?;
+        if publish == Publish::Now {
+            self.store
+                .publish_layer(&self.lease, &layer.chain_id, &scratch, UPPER)?;
+        }
         scratch.remove()?;
         Ok(Some(layer))
-    }
-
-    /// What is known under `key`: a layer, or that there is none to make.
-    fn recall(&self, key: &Digest) -> Result<Option<Option<Layer>>> {
-        if self.cache == Cache::Ignore {
-            return Ok(None);
-        }
-        let Some(bytes) = self.store.cache_get(key)? else {
-            return Ok(None);
-        };
-        // An entry that can't be read is one that is not there.
-        let Ok(entry) = serde_json::from_slice::<CacheEntry>(&bytes) else {
-            return Ok(None);
-        };
-        let Some(cached) = entry.layer else {
-            return Ok(Some(None));
-        };
-        let layer = Layer {
-            digest: Digest::parse(&cached.digest)?,
-            size: cached.size,
-            compression: Compression::Gzip,
-            diff_id: Digest::parse(&cached.diff_id)?,
-            chain_id: Digest::parse(&cached.chain_id)?,
-        };
-        let present = self.store.has_blob(&layer.digest, layer.size)?;
-        Ok(present.then_some(Some(layer)))
-    }
-
-    fn remember(&self, key: &Digest, layer: Option<&Layer>) -> Result<()> {
-        let entry = CacheEntry {
-            layer: layer.map(|layer| CachedLayer {
-                digest: layer.digest.to_string(),
-                size: layer.size,
-                diff_id: layer.diff_id.to_string(),
-                chain_id: layer.chain_id.to_string(),
-            }),
-        };
-        let bytes = serde_json::to_vec(&entry)
-            .map_err(|error| Error::invalid(format!("write cache entry: {error}")))?;
-        self.store.cache_put(&self.lease, key, &bytes)
     }
 
     /// Stores a config or manifest.

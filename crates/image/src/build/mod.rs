@@ -11,27 +11,46 @@
 //! ends, nothing of it stays but what is in the store.
 
 mod archive;
+mod chmod;
 mod config;
+mod container;
+mod copy;
+mod exchange;
 mod expand;
+mod filter;
 mod find;
+mod imported;
 mod interrupt;
+mod known;
 mod layers;
+mod layout;
 mod leaf;
+mod made;
+mod mounts;
+mod named;
+mod options;
+mod output;
 mod place;
-pub(crate) mod run;
+mod publish;
+mod remote;
+mod run;
 pub(crate) mod runtime;
+mod schedule;
+mod secrets;
 mod settings;
 mod source;
 mod stage;
+pub(crate) mod stubs;
+pub(crate) mod surroundings;
 pub(crate) mod time;
 mod transfer;
 mod tree;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-use oci_spec::image::{Descriptor, ImageManifestBuilder, MediaType};
+use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
 use crate::dockerfile::ignore::Ignore;
@@ -39,48 +58,23 @@ use crate::dockerfile::scope::{Globals, Platform};
 use crate::dockerfile::{self, Dockerfile, Instruction, SyntaxError, word};
 use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
-use crate::reference::Reference;
 use crate::registry::Supply;
 use crate::store::Store;
+pub use exchange::{Exchange, Way};
+use interrupt::Halt;
 pub use interrupt::Interrupt;
 use layers::Layers;
+use named::Named;
+pub use named::NamedContext;
+pub use options::{Cache, Options, Source};
+pub use output::{Dest, Output};
+pub use secrets::{Secret, Secrets};
 use stage::Finished;
+pub use surroundings::{Limit, Surroundings};
 use tree::Tree;
 
 /// A Dockerfile and a .dockerignore may not be larger than this.
 const TEXT_CAP: usize = 4 << 20;
-
-/// What the command line asks for.
-#[derive(Debug)]
-pub struct Options {
-    /// The name that the image gets; none to build for the cache alone.
-    pub name: Option<Reference>,
-    /// Default: `Dockerfile` in the context.
-    pub file: Option<PathBuf>,
-    /// A directory.
-    pub context: PathBuf,
-    /// `--build-arg`
-    pub args: BTreeMap<String, String>,
-    /// A stage's name or number; the last one by default.
-    pub target: Option<String>,
-    /// Whether layers of earlier builds are used.
-    pub cache: Cache,
-    /// The runtime for RUN: a path, or a name to look for.
-    pub runtime: Option<OsString>,
-    /// The value of SOURCE_DATE_EPOCH.
-    pub source_date_epoch: Option<OsString>,
-    /// Where images come from that the store lacks.
-    pub supply: Supply,
-}
-
-/// Whether layers of earlier builds are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cache {
-    /// Where they fit.
-    Use,
-    /// Never; new ones are still kept for later.
-    Ignore,
-}
 
 /// A finished build.
 #[derive(Debug)]
@@ -89,6 +83,8 @@ pub struct Built {
     pub id: Digest,
     /// The manifest.
     pub manifest: Digest,
+    /// As an index names the manifest.
+    pub descriptor: oci_spec::image::Descriptor,
     /// How many layers came from the cache.
     pub cached: usize,
 }
@@ -109,24 +105,33 @@ impl From<Error> for Failure {
     }
 }
 
-/// One build at work.
+/// One build at work. Its stages are built by several threads.
 struct Builder<'a> {
     dockerfile: Dockerfile,
     /// As error messages name the Dockerfile.
     file: String,
     context: Tree,
+    /// By their names in lower case.
+    contexts: BTreeMap<String, Named>,
     globals: Globals,
+    target_platform: Platform,
     layers: Layers<'a>,
-    finished: Vec<Option<Finished>>,
+    cache: Cache,
+    no_cache_for: &'a [String],
+    secrets: &'a Secrets,
+    surroundings: &'a Surroundings,
+    /// Locked by whoever builds the stage.
+    finished: Vec<Mutex<Option<Finished>>>,
     runtime: Option<OsString>,
-    interrupt: &'a Interrupt,
+    jobs: usize,
+    halt: &'a Halt<'a>,
     supply: &'a Supply,
     progress: &'a Progress,
     epoch: Option<i64>,
     /// RFC 3339.
     created: String,
-    /// Of the RUN that failed.
-    status: Option<u8>,
+    /// Of the RUNs that failed, by their stages.
+    statuses: Mutex<BTreeMap<usize, u8>>,
 }
 
 /// Builds, and names the result.
@@ -141,13 +146,14 @@ pub fn build(
             .remedy("run it as root: stages are overlay mounts and RUN is a container")
             .into());
     }
-    let mut builder = Builder::new(store, options, interrupt, progress)?;
+    let halt = Halt::new(interrupt)?;
+    let builder = Builder::new(store, options, &halt, progress)?;
     let built = builder.target(options).and_then(|target| {
-        builder.require(target)?;
-        builder.publish(target, options.name.as_ref())
+        builder.build_stages(target)?;
+        builder.publish(target, options)
     });
     built.map_err(|error| Failure {
-        status: interrupt.status().or(builder.status).unwrap_or(1),
+        status: interrupt.status().or(builder.status()).unwrap_or(1),
         error,
     })
 }
@@ -156,39 +162,70 @@ impl<'a> Builder<'a> {
     fn new(
         store: &'a Store,
         options: &'a Options,
-        interrupt: &'a Interrupt,
+        halt: &'a Halt<'a>,
         progress: &'a Progress,
     ) -> Result<Self> {
         let epoch = time::source_date_epoch(options.source_date_epoch.as_deref())?;
-        let path = match &options.file {
-            Some(file) => file.clone(),
-            None => options.context.join("Dockerfile"),
+        let (path, text) = match &options.file {
+            Source::Context => (options.context.join("Dockerfile"), None),
+            Source::File(file) => (file.clone(), None),
+            Source::Text(text) => (PathBuf::from("Dockerfile"), Some(text.clone())),
         };
         let file = path.display().to_string();
-        let text = read_text(&path)?
-            .ok_or_else(|| Error::new(crate::Kind::NotFound, format!("no Dockerfile {file}")))?;
+        let text = match text {
+            Some(text) => text,
+            None => read_text(&path)?.ok_or_else(|| {
+                Error::new(crate::Kind::NotFound, format!("no Dockerfile {file}"))
+            })?,
+        };
         let dockerfile =
             dockerfile::parse(&text).map_err(|error| Error::invalid(format!("{file}:{error}")))?;
-        let mut globals = Globals::new(options.args.clone(), &Platform::host());
+        let target_platform = match &options.platform {
+            None => Platform::host(),
+            Some(text) => Platform::parse(text).ok_or_else(|| {
+                Error::invalid(format!(
+                    "--platform {text}: write OS/ARCHITECTURE[/VARIANT]"
+                ))
+            })?,
+        };
+        let mut globals = Globals::new(options.args.clone(), &Platform::host(), &target_platform);
         declare_globals(&dockerfile, &mut globals)
             .map_err(|error| Error::invalid(format!("{file}:{error}")))?;
-        let context = Tree::context(&options.context, read_ignore(&path, &options.context)?)
-            .with_context(|| format!("open context {}", options.context.display()))?;
-        let finished = dockerfile.stages.iter().map(|_| None).collect();
+        // Text has no name of its own that a file beside it could have.
+        let own =
+            matches!(options.file, Source::Text(_)).then(|| options.context.join("Dockerfile"));
+        let ignore = read_ignore(own.as_ref().unwrap_or(&path), &options.context)?;
+        let context = open_context(&options.context, ignore)?;
+        let finished = dockerfile.stages.iter().map(|_| Mutex::new(None)).collect();
+        let mut layers = Layers::new(store, epoch, progress)?;
+        if options.cache == Cache::Use {
+            options
+                .cache_from
+                .iter()
+                .try_for_each(|from| layers.import(from, options.supply.options(), halt))?;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             dockerfile,
             file,
             context,
+            contexts: open_contexts(&options.contexts)?,
             globals,
-            layers: Layers::new(store, options.cache, epoch, progress)?,
+            target_platform,
+            layers,
+            cache: options.cache,
+            no_cache_for: &options.no_cache_for,
+            secrets: &options.secrets,
+            surroundings: &options.surroundings,
             finished,
             runtime: options.runtime.clone(),
-            interrupt,
+            jobs: options.jobs.unwrap_or(processors).max(1),
+            halt,
             supply: &options.supply,
             progress,
             epoch,
             created: time::rfc3339(epoch.unwrap_or_else(time::now)),
-            status: None,
+            statuses: Mutex::default(),
         })
     }
 
@@ -206,41 +243,44 @@ impl<'a> Builder<'a> {
             .ok_or_else(|| Error::invalid(format!("{}: no stage is called {target:?}", self.file)))
     }
 
-    /// Puts the image of a finished stage in the store and names it.
-    fn publish(&mut self, number: usize, name: Option<&Reference>) -> Result<Built> {
-        let unused: Vec<&str> = self.globals.unused().collect();
-        if !unused.is_empty() {
-            self.progress.line(&format!(
-                "no ARG asked for --build-arg {}",
-                unused.join(", ")
-            ));
-        }
-        let finished = self.finished(number)?;
-        let mut config = finished.config.clone();
-        config.created = Some(self.created.clone());
-        let bytes = config.to_bytes()?;
-        let (id, config) = self.layers.put_document(&bytes, MediaType::ImageConfig)?;
-        let layers: Result<Vec<Descriptor>> =
-            finished.layers.iter().map(layers::descriptor).collect();
-        let manifest = ImageManifestBuilder::default()
-            .schema_version(2_u32)
-            .media_type(MediaType::ImageManifest)
-            .config(config)
-            .layers(layers?)
-            .build()
-            .map_err(|error| Error::invalid(error.to_string()))?;
-        let bytes = serde_json::to_vec(&manifest)
-            .map_err(|error| Error::invalid(format!("write manifest: {error}")))?;
-        let (digest, descriptor) = self.layers.put_document(&bytes, MediaType::ImageManifest)?;
-        if let Some(name) = name {
-            self.layers.set_name(name, &descriptor)?;
-        }
-        Ok(Built {
-            id,
-            manifest: digest,
-            cached: self.layers.cached(),
-        })
+    /// Notes how a RUN of stage `number` failed.
+    fn note_status(&self, number: usize, status: u8) {
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        statuses.insert(number, status);
     }
+
+    /// Keeps the status of the failure that is reported alone: the others followed.
+    fn settle_status(&self, number: usize) {
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        if statuses.contains_key(&number) {
+            statuses.retain(|stage, _| *stage == number);
+        }
+    }
+
+    fn status(&self) -> Option<u8> {
+        let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        statuses.values().next().copied()
+    }
+}
+
+fn open_context(path: &Path, ignore: Ignore) -> Result<Tree> {
+    Tree::context(path, ignore).with_context(|| format!("open context {}", path.display()))
+}
+
+fn open_contexts(contexts: &BTreeMap<String, NamedContext>) -> Result<BTreeMap<String, Named>> {
+    let mut opened = BTreeMap::new();
+    for (name, context) in contexts {
+        let named = match context {
+            NamedContext::Image(reference) => Named::Image(reference.clone()),
+            // Its own .dockerignore counts, not that of the context.
+            NamedContext::Dir(path) => {
+                let ignore = read_ignore(&path.join("Dockerfile"), path)?;
+                Named::Dir(open_context(path, ignore)?)
+            }
+        };
+        opened.insert(name.to_lowercase(), named);
+    }
+    Ok(opened)
 }
 
 /// The text of a file of the user's; none if it doesn't exist.

@@ -5,7 +5,7 @@
 //! `stage`. What is written depends on the sources and on what was there alone, so that equal inputs give equal layers:
 //! a directory that only gains an entry keeps its time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use corten_sys::{Call, Errno};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
+use super::chmod::Chmod;
 use super::leaf::{
     both, copy_content, create, finish, is_dir, mtime, open_leaf, replace, set_attributes,
     set_leaf, set_time, set_xattrs,
@@ -36,12 +37,12 @@ impl Owner {
 }
 
 /// What --chown and --chmod change.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Attributes {
     /// None: the source's own.
     pub owner: Option<Owner>,
     /// None: the source's own.
-    pub mode: Option<u32>,
+    pub mode: Option<Chmod>,
 }
 
 /// A stage's root that is being written.
@@ -51,6 +52,8 @@ pub struct Place<'a> {
     times: BTreeMap<PathBuf, Timestamps>,
     /// Where the first name of a file with several is.
     links: BTreeMap<(u64, u64), PathBuf>,
+    /// The directories that were made on the way, and that no source stands for.
+    made: BTreeSet<PathBuf>,
 }
 
 impl<'a> Place<'a> {
@@ -60,6 +63,7 @@ impl<'a> Place<'a> {
             root,
             times: BTreeMap::new(),
             links: BTreeMap::new(),
+            made: BTreeSet::new(),
         }
     }
 
@@ -93,6 +97,7 @@ impl<'a> Place<'a> {
             // The umask may have taken bits away.
             set_attributes(&fd, owner, 0o755)?;
             self.times.insert(prefix.clone(), both(time));
+            self.made.insert(prefix.clone());
             made = true;
         }
         Ok(made)
@@ -115,7 +120,7 @@ impl<'a> Place<'a> {
         tree: &Tree,
         item: &Item,
         target: &Path,
-        attributes: Attributes,
+        attributes: &Attributes,
     ) -> Result<()> {
         self.copy_item(tree, item, target, attributes)
             .with_context(|| format!("copy {:?} to {}", item.source, shown(target)))
@@ -126,18 +131,23 @@ impl<'a> Place<'a> {
         tree: &Tree,
         item: &Item,
         target: &Path,
-        attributes: Attributes,
+        attributes: &Attributes,
     ) -> Result<()> {
         let owner = attributes.owner.unwrap_or(Owner {
             uid: item.stat.st_uid,
             gid: item.stat.st_gid,
         });
-        let mode = attributes.mode.unwrap_or(item.stat.st_mode & 0o7777);
+        let own = item.stat.st_mode & 0o7777;
+        let mode = attributes
+            .mode
+            .as_ref()
+            .map_or(own, |chmod| chmod.apply(own, is_dir(&item.stat)));
         let parent = self.enter(parent_of(target))?;
         let name = name_of(target);
         match &item.kind {
             ItemKind::Dir => {
                 let fd = self.dir(&parent, name, target)?;
+                self.made.remove(target);
                 set_attributes(&fd, owner, mode)?;
                 set_xattrs(&fd, &item.xattrs)?;
                 // Set last of all: what is copied into it changes it.
@@ -242,13 +252,13 @@ impl<'a> Place<'a> {
         write().with_context(|| format!("write {}", shown(target)))
     }
 
-    /// Sets the times of the directories, those deep down first.
-    pub fn finish(self) -> Result<()> {
+    /// Sets the times of the directories, those deep down first. Returns those that were made on the way.
+    pub fn finish(self) -> Result<BTreeSet<PathBuf>> {
         for (path, times) in self.times.iter().rev() {
             let fd = self.root.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
             set_time(fd.as_fd(), times)?;
         }
-        Ok(())
+        Ok(self.made)
     }
 }
 

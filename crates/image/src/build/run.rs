@@ -1,45 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-//! RUN: a container on an overlay of the stage's layers, with the host's network and names.
+//! RUN: a container on an overlay of the stage's layers, with the host's network and names unless they are not wanted.
 //!
-//! Runs as root; called by `stage`. What the container needs that an image may lack (`/proc`, `/etc/resolv.conf`, ...)
-//! lies in a directory below all layers, so that the runtime makes no mount point in the layer.
+//! Runs as root; called by `stage`. What the container needs that an image may lack is in `stubs`; what it is given
+//! lies in memory that nobody else sees, since it may be secret.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use corten_sys::Call;
+use corten_sys::mount::{Attr, FsContext};
 use oci_spec::image::ImageConfiguration;
-use oci_spec::runtime::{Mount, RootBuilder, Spec};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::FdFlags;
 
-use super::Builder;
-use super::runtime::{self, Container};
+use super::made::{Made, attach};
+use super::runtime::{self, Container, Output};
 use super::settings::command_line;
 use super::stage::Work;
-use super::tree::absolute;
+use super::stubs::{self, Shape, make_dir};
+use super::surroundings::{self, Given, given_files, write_file};
+use super::{Builder, container};
 use crate::bundle::{self, Changes};
 use crate::digest::Digest;
 use crate::dockerfile::{Network, Run};
 use crate::error::{Context, Error, Kind, Result};
-use crate::overlay::Workspace;
-use crate::store::{LayerDir, files};
-
-/// Larger files of the host are not taken into the container.
-const HOST_FILE_CAP: usize = 1 << 20;
+use crate::overlay::{self, Workspace};
+use crate::store::files;
 
 /// Always the same, or a RUN that writes it down would make another layer each time.
-const HOSTNAME: &str = "build";
+pub(super) const HOSTNAME: &str = "build";
 
 /// Where a script with an interpreter of its own is.
-const SCRIPT: &str = "/dev/pipes/script";
+pub(super) const SCRIPT: &str = "/dev/pipes/script";
+
+/// In the scratch directory: a tmpfs that only the runtime's mount namespace has.
+const PRIVATE: &str = "private";
 
 /// Carries out a RUN; returns the diffID of its layer.
-pub(super) fn execute(
-    builder: &mut Builder<'_>,
-    work: &mut Work,
-    run: &Run,
-) -> Result<Option<Digest>> {
+pub(super) fn execute(builder: &Builder<'_>, work: &mut Work, run: &Run) -> Result<Option<Digest>> {
     let script = run
         .script
         .as_deref()
@@ -52,6 +47,8 @@ pub(super) fn execute(
     if args.is_empty() {
         return Err(Error::invalid("needs a command"));
     }
+    let network = run.network.unwrap_or(builder.surroundings.network);
+    let planned = builder.plan_mounts(work, &run.mounts)?;
     let own = work.scope.arguments();
     let mut key = builder.layers.key(&work.layers, "RUN");
     let settings = &work.config.config;
@@ -62,39 +59,47 @@ pub(super) fn execute(
         &settings.env,
         &settings.user,
         work.config.working_dir(),
+        network == Network::Host,
+        planned.iter().map(|plan| plan.key()).collect::<Vec<_>>(),
+        builder.surroundings.key(),
     );
-    let parts = serde_json::to_vec(&(parts, run.network == Network::Host));
+    let parts = serde_json::to_vec(&parts);
     key.update(&parts.map_err(|error| Error::invalid(error.to_string()))?);
 
-    let runtime = runtime::find(builder.runtime.as_deref())?;
-    let changes = Changes {
-        args,
-        entrypoint: Some(Vec::new()),
-        network: match run.network {
-            Network::Host => bundle::Network::Host,
-            Network::None => bundle::Network::None,
-        },
-        env: [builder.scope_proxies(work), own].concat(),
-        ..Changes::default()
-    };
     let mut config = work.config.clone();
     // What is below a volume belongs to the image as long as it is built.
     config.config.volumes.clear();
     let config = config.to_bytes()?;
-    let mut status = None;
-    let interrupt = builder.interrupt;
-    let step = builder.layers.step(&mut work.layers, key, |workspace| {
+    let env = [builder.scope_proxies(work), own].concat();
+    let (number, label) = (work.number, work.label.clone());
+    let (origin, diff_id) = builder.layers.step(work.making(), key, |workspace| {
+        let runtime = runtime::find(builder.runtime.as_deref())?;
+        let (made, secrets) = builder.make_mounts(&planned, workspace)?;
         let step = Step {
+            builder,
             workspace,
             runtime: &runtime,
-            network: run.network,
+            network,
             script,
+            made: &made,
+            label: Some(label.as_str()).filter(|label| !label.is_empty()),
         };
-        let ended = step.run(&config, &changes, interrupt)?;
+        let changes = Changes {
+            args,
+            entrypoint: Some(Vec::new()),
+            network: match network {
+                Network::Host => bundle::Network::Host,
+                Network::None => bundle::Network::None,
+            },
+            hostname: Some(HOSTNAME.to_owned()),
+            env: [env, secrets].concat(),
+            ..Changes::default()
+        };
+        let ended = step.run(&config, &changes)?;
         match ended.code() {
             Some(0) => Ok(()),
             Some(code) => {
-                status = u8::try_from(code).ok();
+                builder.note_status(number, u8::try_from(code).unwrap_or(1));
                 Err(Error::new(
                     Kind::System,
                     format!("exited with status {code}"),
@@ -105,204 +110,116 @@ pub(super) fn execute(
                 format!("the runtime ended by {ended}"),
             )),
         }
-    });
-    builder.status = status;
-    let (origin, diff_id) = step?;
-    builder.tell(origin);
+    })?;
+    builder.tell(work, origin);
     Ok(diff_id)
 }
 
 struct Step<'a> {
+    builder: &'a Builder<'a>,
     workspace: &'a Workspace,
     runtime: &'a Path,
     network: Network,
     script: Option<&'a str>,
-}
-
-/// A file of ours that the container sees.
-struct Given {
-    source: PathBuf,
-    destination: String,
+    made: &'a [Made<'a>],
+    label: Option<&'a str>,
 }
 
 impl Step<'_> {
-    fn run(
-        &self,
-        config: &[u8],
-        changes: &Changes,
-        interrupt: &super::Interrupt,
-    ) -> Result<std::process::ExitStatus> {
+    fn run(&self, config: &[u8], changes: &Changes) -> Result<std::process::ExitStatus> {
         let scratch = self.workspace.scratch();
         let id = format!("build-{}", files::random_name()?);
-        let given = self.given_files()?;
-        let root = self.workspace.mount_over(self.stubs()?.as_fd())?;
+        scratch.subdir(PRIVATE, 0o700)?;
+        let private = scratch.path().join(PRIVATE);
+        let root = stubs::mount(self.workspace, &self.points()?)?;
         let config: ImageConfiguration = serde_json::from_slice(config)
             .map_err(|error| Error::invalid(format!("config: {error}")))?;
-        let changes = Changes {
-            hostname: Some(HOSTNAME.to_owned()),
-            ..changes.clone()
+        let locks = self.made.iter().filter_map(Made::lock);
+        let container = Container {
+            runtime: self.runtime,
+            state: &private.join("state"),
+            bundle: &private.join("bundle"),
+            id: &id,
+            keep: &[scratch.as_fd()]
+                .into_iter()
+                .chain(locks)
+                .collect::<Vec<_>>(),
+            output: Output {
+                progress: self.builder.progress,
+                label: self.label,
+            },
         };
-        let spec = bundle::spec(&config, root.as_fd(), &changes)?;
-        let spec = self.adapt(spec, &given)?;
-        let bundle = scratch.subdir("bundle", 0o700)?;
+        container.run(self.builder.halt, || {
+            self.prepare(&private, root, &config, changes)
+        })
+    }
+
+    /// The mount points that the image must have: those that are not in another mount.
+    fn points(&self) -> Result<Vec<(PathBuf, Shape)>> {
+        let mut points = Vec::new();
+        for (number, made) in self.made.iter().enumerate() {
+            let above = self.made.get(..number).unwrap_or_default();
+            let above = above
+                .iter()
+                .rfind(|other| made.target.starts_with(&other.target));
+            let Some(above) = above else {
+                let inside = made.target.strip_prefix("/").unwrap_or(&made.target);
+                points.push((inside.to_owned(), made.source.shape()));
+                continue;
+            };
+            let inside = made.target.strip_prefix(&above.target);
+            if let (Some(dir), Ok(inside)) = (above.source.dir()?, inside) {
+                stubs::make_within(dir.as_fd(), inside, made.source.shape())?;
+            }
+        }
+        Ok(points)
+    }
+
+    /// Makes the bundle, in the runtime's mount namespace.
+    fn prepare(
+        &self,
+        private: &Path,
+        root: OwnedFd,
+        config: &ImageConfiguration,
+        changes: &Changes,
+    ) -> Result<()> {
+        attach(self.made)?;
+        mount_private(private)?;
+        let dir = files::open_dir(rustix::fs::CWD, private)?;
+        let mut given = given_files(
+            dir.as_fd(),
+            private,
+            self.network,
+            self.builder.surroundings,
+            self.script,
+        )?;
+        given.extend(self.made_files(dir.as_fd().try_clone_to_owned()?, private)?);
+        let spec = bundle::spec(config, root.as_fd(), changes)?;
+        let spec = container::adapt(spec, &given, self.builder.surroundings)?;
+        let bundle = make_dir(dir.as_fd(), "bundle")?;
         make_dir(bundle.as_fd(), "rootfs")?;
+        make_dir(dir.as_fd(), "state")?;
         let bytes = serde_json::to_vec(&spec)
             .map_err(|error| Error::invalid(format!("write config.json: {error}")))?;
         write_file(bundle.as_fd(), "config.json", &bytes, 0o600)?;
-        scratch.subdir("state", 0o700)?;
-        let container = Container {
-            runtime: self.runtime,
-            state: &scratch.path().join("state"),
-            bundle: &scratch.path().join("bundle"),
-            id: &id,
-        };
-        // Should the build be killed, the runtime keeps the scratch directory locked as long as it lives: nobody sweeps
-        // the upper directory of a container that still runs.
-        rustix::io::fcntl_setfd(scratch, FdFlags::empty()).call("fcntl", || "F_SETFD".into())?;
-        let ended = container.run(root, interrupt);
-        rustix::io::fcntl_setfd(scratch, FdFlags::CLOEXEC).call("fcntl", || "F_SETFD".into())?;
-        ended
+        overlay::attach(root.as_fd(), &private.join("bundle/rootfs"))
     }
 
-    /// Copies, so that a RUN that writes to them changes neither the host nor the image.
-    fn given_files(&self) -> Result<Vec<Given>> {
-        let scratch = self.workspace.scratch();
-        let dir = scratch.subdir("given", 0o755)?;
+    /// The user's mounts as the container's.
+    fn made_files(&self, dir: OwnedFd, private: &Path) -> Result<Vec<Given>> {
         let mut given = Vec::new();
-        let mut give = |name: &str, destination: &str, content: &[u8], mode: u32| -> Result<()> {
-            write_file(dir.as_fd(), name, content, mode)?;
-            given.push(Given {
-                source: scratch.path().join("given").join(name),
-                destination: destination.to_owned(),
-            });
-            Ok(())
-        };
-        let (resolv, mut hosts) = match self.network {
-            Network::Host => (host_file("/etc/resolv.conf")?, host_file("/etc/hosts")?),
-            Network::None => (Vec::new(), b"127.0.0.1 localhost\n::1 localhost\n".to_vec()),
-        };
-        hosts.extend(format!("\n127.0.0.1 {HOSTNAME}\n").as_bytes());
-        give("resolv.conf", "/etc/resolv.conf", &resolv, 0o644)?;
-        give("hosts", "/etc/hosts", &hosts, 0o644)?;
-        if let Some(script) = self.script {
-            give("script", SCRIPT, script.as_bytes(), 0o755)?;
+        for (number, made) in self.made.iter().enumerate() {
+            given.push(surroundings::of_mount(dir.as_fd(), private, number, made)?);
         }
         Ok(given)
     }
-
-    /// A directory with the mount points that an image may lack.
-    fn stubs(&self) -> Result<OwnedFd> {
-        let stubs = self.workspace.scratch().subdir("stubs", 0o755)?;
-        for name in ["dev", "proc", "sys", "etc"] {
-            make_dir(stubs.as_fd(), name)?;
-        }
-        for name in ["resolv.conf", "hosts"] {
-            let path = link_target(self.workspace.layers(), &Path::new("etc").join(name))?;
-            make_file(stubs.as_fd(), &path).with_context(|| format!("make {}", path.display()))?;
-        }
-        Ok(stubs)
-    }
-
-    /// The container of an image made into one of a RUN.
-    fn adapt(&self, mut spec: Spec, given: &[Given]) -> Result<Spec> {
-        let failed = |error: oci_spec::OciSpecError| Error::invalid(error.to_string());
-        let root = RootBuilder::default()
-            .path("rootfs")
-            .readonly(false)
-            .build();
-        spec.set_root(Some(root.map_err(failed)?));
-        // Labels are for those who run the image; a runtime takes some annotations for orders.
-        spec.set_annotations(None);
-        let mut mounts = spec.mounts().clone().unwrap_or_default();
-        mounts.retain(|mount| {
-            !given
-                .iter()
-                .any(|given| mount.destination() == Path::new(&given.destination))
-        });
-        for given in given {
-            let mut mount = Mount::default();
-            mount.set_destination(PathBuf::from(&given.destination));
-            mount.set_typ(Some("bind".to_owned()));
-            mount.set_source(Some(given.source.clone()));
-            let options = match given.destination == SCRIPT {
-                true => ["bind", "ro", "nosuid", "nodev"].as_slice(),
-                false => ["bind", "rw", "nosuid", "nodev", "noexec"].as_slice(),
-            };
-            mount.set_options(Some(
-                options.iter().map(|option| (*option).to_owned()).collect(),
-            ));
-            mounts.push(mount);
-        }
-        spec.set_mounts(Some(mounts));
-        Ok(spec)
-    }
 }
 
-/// Where `path` leads if the topmost layer that has it has a link there, and `path` itself otherwise.
-pub(crate) fn link_target(layers: &[LayerDir], path: &Path) -> Result<PathBuf> {
-    for layer in layers.iter().rev() {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let Ok(found) = corten_sys::fs::open_beneath(layer.as_fd(), path, flags) else {
-            continue;
-        };
-        let Ok(target) = rustix::fs::readlinkat(&found, c"", Vec::new()) else {
-            break;
-        };
-        let target = target.to_string_lossy();
-        return Ok(absolute("etc", &target));
-    }
-    Ok(path.to_owned())
-}
-
-/// A file of the host's; empty if there is none.
-pub(crate) fn host_file(path: &str) -> Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    match corten_sys::fs::open(corten_sys::fs::CWD, Path::new(path), flags, Mode::empty()) {
-        Ok(fd) => Ok(corten_sys::fs::read_to_end(fd.as_fd(), HOST_FILE_CAP)?),
-        Err(error) if error.errno() == corten_sys::Errno::NOENT => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A directory of everybody's, whatever the umask is.
-pub(crate) fn make_dir(dir: BorrowedFd<'_>, name: impl AsRef<Path>) -> Result<OwnedFd> {
-    let name = name.as_ref();
-    match corten_sys::fs::make_dir(dir, name.as_os_str(), Mode::from_raw_mode(0o755)) {
-        Ok(()) => {}
-        Err(error) if error.errno() == corten_sys::Errno::EXIST => {}
-        Err(error) => return Err(error.into()),
-    }
-    let fd = files::open_dir(dir, name)?;
-    corten_sys::fs::chmod(fd.as_fd(), Mode::from_raw_mode(0o755))?;
-    Ok(fd)
-}
-
-/// An empty file at `path` below `dir`, with the directories above it.
-pub(crate) fn make_file(dir: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    let mut dir = dir.try_clone_to_owned().context("dup")?;
-    let mut components = path.iter().peekable();
-    while let Some(component) = components.next() {
-        if components.peek().is_some() {
-            dir = make_dir(dir.as_fd(), component)?;
-        } else {
-            write_file(dir.as_fd(), component, b"", 0o644)?;
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn write_file(
-    dir: BorrowedFd<'_>,
-    name: impl AsRef<Path>,
-    bytes: &[u8],
-    mode: u32,
-) -> Result<()> {
-    let name = name.as_ref();
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(mode);
-    let fd = rustix::fs::openat(dir, name, flags, mode).call("openat", || format!("{name:?}"))?;
-    // Whatever the umask is.
-    corten_sys::fs::chmod(fd.as_fd(), mode)?;
-    corten_sys::fs::write_all(fd.as_fd(), bytes)?;
-    Ok(())
+fn mount_private(path: &Path) -> Result<()> {
+    let tmpfs = FsContext::open("tmpfs")?;
+    tmpfs.string("source", "corten")?;
+    tmpfs.string("mode", "0700")?;
+    tmpfs.create()?;
+    let mount = tmpfs.mount(Attr::NOSUID | Attr::NODEV)?;
+    overlay::attach(mount.as_fd(), path).context("mount tmpfs")
 }

@@ -4,16 +4,21 @@
 //! Runs as root, on a thread of its own; called by `run`.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use corten_sys::signal;
+use corten_sys::{Call, signal};
+use rustix::io::FdFlags;
 
-use super::interrupt::Interrupt;
+use super::interrupt::Halt;
 use crate::error::{Context, Error, Kind, Result};
 use crate::overlay;
+use crate::progress::Progress;
 
 /// How long an interrupted container may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,7 +39,26 @@ pub struct Container<'a> {
     pub bundle: &'a Path,
     /// Its id.
     pub id: &'a str,
+    /// Stay open in the runtime: should the build be killed, what is locked by them stays so as long as the runtime lives.
+    pub keep: &'a [BorrowedFd<'a>],
+    /// Where its output goes.
+    pub output: Output<'a>,
 }
+
+/// Where a container's output goes: to stderr, since the program's own output is the image's id.
+#[derive(Clone, Copy)]
+pub struct Output<'a> {
+    /// What prints it.
+    pub progress: &'a Progress,
+    /// In front of each line; none to have the container write by itself.
+    pub label: Option<&'a str>,
+}
+
+/// A file descriptor without close-on-exec is for one program alone: whoever starts another one waits.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// A longer line is printed in parts.
+const LINE_CAP: u64 = 64 << 10;
 
 /// The runtime's program: `wanted` (a path, or a name in PATH), or else `corten` beside this program or in PATH.
 pub fn find(wanted: Option<&OsStr>) -> Result<PathBuf> {
@@ -74,32 +98,52 @@ fn is_program(path: &Path) -> bool {
 }
 
 impl Container<'_> {
-    /// Runs it with `root` as its root directory and waits for its end.
-    pub fn run(&self, root: OwnedFd, interrupt: &Interrupt) -> Result<ExitStatus> {
-        // A mount namespace belongs to a thread: with the thread and the container it goes away, and the mount in it.
+    /// Runs it and waits for its end. `prepare` makes the bundle, in the mount namespace that the runtime starts in.
+    pub fn run(
+        &self,
+        halt: &Halt<'_>,
+        prepare: impl FnOnce() -> Result<()> + Send,
+    ) -> Result<ExitStatus> {
+        // A mount namespace belongs to a thread: with the thread and the container it goes away, and the mounts in it.
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| self.run_here(root, interrupt));
+            let thread = scope.spawn(|| {
+                overlay::private_namespace()?;
+                prepare()?;
+                self.run_here(halt)
+            });
             let panicked = |_| Error::new(Kind::System, "the thread of RUN panicked");
             thread.join().map_err(panicked)?
         })
     }
 
-    fn run_here(&self, root: OwnedFd, interrupt: &Interrupt) -> Result<ExitStatus> {
-        overlay::private_namespace()?;
-        overlay::attach(root.as_fd(), &self.bundle.join("rootfs"))?;
-        drop(root);
+    fn run_here(&self, halt: &Halt<'_>) -> Result<ExitStatus> {
         let mut command = self.command();
         command
             .arg("run")
             .arg("--bundle")
             .arg(self.bundle)
             .arg(self.id);
-        let mut child = spawn(&mut command)?;
-        let ended = self.wait(&mut child, interrupt);
-        if !matches!(&ended, Ok(status) if status.code().is_some()) {
-            self.end(&mut child)?;
-        }
-        ended
+        match (self.output.progress, self.output.label) {
+            (Progress::Silent, _) => command.stdout(Stdio::null()).stderr(Stdio::null()),
+            (_, Some(_)) => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+            (_, None) => command.stdout(std::io::stderr()),
+        };
+        let mut child = spawn(&mut command, self.keep)?;
+        // The command holds the writing ends of nothing; the container's are closed with it.
+        let streams = [
+            child.stdout.take().map(OwnedFd::from),
+            child.stderr.take().map(OwnedFd::from),
+        ];
+        std::thread::scope(|scope| {
+            for stream in streams.into_iter().flatten() {
+                scope.spawn(|| self.output.pass_on(stream));
+            }
+            let ended = self.wait(&mut child, halt);
+            if !matches!(&ended, Ok(status) if status.code().is_some()) {
+                self.end(&mut child)?;
+            }
+            ended
+        })
     }
 
     fn command(&self) -> Command {
@@ -111,15 +155,16 @@ impl Container<'_> {
         command
     }
 
-    fn wait(&self, child: &mut Child, interrupt: &Interrupt) -> Result<ExitStatus> {
+    fn wait(&self, child: &mut Child, halt: &Halt<'_>) -> Result<ExitStatus> {
         let pid = i32::try_from(child.id()).map_err(|_| Error::invalid("pid out of range"))?;
         let pidfd = corten_sys::process::pidfd(pid)?;
+        let [signals, stop] = halt.fds();
         loop {
-            let ready = signal::wait_readable(&[pidfd.as_fd(), interrupt.as_fd()], None)?;
+            let ready = signal::wait_readable(&[pidfd.as_fd(), signals, stop], None)?;
             if ready == Some(0) {
                 return child.wait().context("wait for the runtime");
             }
-            interrupt.check()?;
+            halt.check()?;
         }
     }
 
@@ -132,7 +177,9 @@ impl Container<'_> {
                 .args(["delete", "--force", self.id])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
-            let deleted = spawn(&mut delete)?.wait().context("wait for the runtime")?;
+            let deleted = spawn(&mut delete, &[])?
+                .wait()
+                .context("wait for the runtime")?;
             let ended = child.try_wait().context("wait for the runtime")?.is_some();
             if ended && deleted.success() {
                 return Ok(());
@@ -148,8 +195,32 @@ impl Container<'_> {
     }
 }
 
-/// Starts a program, which must not inherit that signals are blocked here.
-fn spawn(command: &mut Command) -> Result<Child> {
+impl Output<'_> {
+    /// Prints what comes out of `stream`, line by line.
+    fn pass_on(&self, stream: OwnedFd) {
+        let mut stream = BufReader::new(File::from(stream));
+        let mut line = Vec::new();
+        // A pipe that can't be read has nothing to print; how the container ended is told by others.
+        while let Ok(1..) = (&mut stream).take(LINE_CAP).read_until(b'\n', &mut line) {
+            let text = String::from_utf8_lossy(&line);
+            let label = self.label.unwrap_or_default();
+            self.progress
+                .line(&format!("{label}{}", text.trim_end_matches(['\n', '\r'])));
+            line.clear();
+        }
+    }
+}
+
+/// Starts a program, which must not inherit that signals are blocked here, with `keep` left open in it.
+fn spawn(command: &mut Command, keep: &[BorrowedFd<'_>]) -> Result<Child> {
+    let _alone = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let inherit = |flags| -> corten_sys::Result<()> {
+        keep.iter().try_for_each(|fd| {
+            rustix::io::fcntl_setfd(fd, flags).call("fcntl", || "F_SETFD".into())
+        })
+    };
+    inherit(FdFlags::empty())?;
     let child = signal::spawn_unblocked(command);
+    inherit(FdFlags::CLOEXEC)?;
     child.with_context(|| format!("start {}", command.get_program().display()))
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags, Stat};
 
+use super::filter::{Filter, Verdict};
 use super::find::Found;
 use super::tree::Tree;
 use crate::digest::{Digest, Hasher};
@@ -58,59 +59,89 @@ pub fn names(tree: &Tree, position: &Path) -> Result<Vec<OsString>> {
         .collect())
 }
 
-/// Everything that `found` holds, itself first. `check` is asked before each file whether to go on.
-pub fn walk(tree: &Tree, found: &Found, check: &dyn Fn() -> Result<()>) -> Result<Vec<Item>> {
-    let mut items = Vec::new();
-    visit(
+/// Everything that `found` holds and `filter` takes, itself first. `check` is asked before each file whether to go on.
+pub fn walk(
+    tree: &Tree,
+    found: &Found,
+    filter: &Filter,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<Vec<Item>> {
+    let mut walk = Walk {
         tree,
-        &found.position,
-        PathBuf::new(),
-        found.stat,
+        filter,
         check,
-        &mut items,
-    )
-    .with_context(|| format!("read {:?}", found.position))?;
-    Ok(items)
+        items: Vec::new(),
+    };
+    let verdict = match found.is_dir() {
+        true => Verdict::Take,
+        // A pattern means a file that is a source itself by its name.
+        false => filter.verdict(Path::new(&found.name)),
+    };
+    if verdict == Verdict::Take {
+        walk.visit(&found.position, PathBuf::new(), found.stat)
+            .with_context(|| format!("read {:?}", found.position))?;
+    }
+    Ok(walk.items)
 }
 
-fn visit(
-    tree: &Tree,
-    source: &Path,
-    target: PathBuf,
-    stat: Stat,
-    check: &dyn Fn() -> Result<()>,
-    items: &mut Vec<Item>,
-) -> Result<()> {
-    check()?;
-    let ignored = tree.ignores(source);
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    if ignored && !(kind == FileType::Directory && tree.must_read_ignored()) {
-        return Ok(());
+struct Walk<'a> {
+    tree: &'a Tree,
+    filter: &'a Filter,
+    check: &'a dyn Fn() -> Result<()>,
+    items: Vec<Item>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, source: &Path, target: PathBuf, stat: Stat) -> Result<()> {
+        (self.check)()?;
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let verdict = self.verdict(source, &target);
+        if verdict == Verdict::Leave || (verdict == Verdict::IfNeeded && !is_dir) {
+            return Ok(());
+        }
+        let at = self.items.len();
+        self.items
+            .push(item(self.tree, source, target.clone(), stat)?);
+        if !is_dir {
+            return Ok(());
+        }
+        let dir = self
+            .tree
+            .open_exact(source, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut children = Vec::new();
+        for name in names(self.tree, source)? {
+            let stat = corten_sys::fs::stat_at(dir.as_fd(), &name)
+                .with_context(|| format!("read {:?}", source.join(&name)))?;
+            children.push((name, stat));
+        }
+        // Closed before going down: one descriptor, however deep the tree.
+        drop(dir);
+        for (name, stat) in children {
+            let (source, target) = (source.join(&name), target.join(&name));
+            self.visit(&source, target, stat)?;
+        }
+        if verdict == Verdict::IfNeeded && self.items.len() == at + 1 {
+            // Nothing in it was taken, so the directory is left out as well.
+            self.items.pop();
+        }
+        Ok(())
     }
-    if kind != FileType::Directory {
-        items.push(item(tree, source, target, stat)?);
-        return Ok(());
+
+    fn verdict(&self, source: &Path, target: &Path) -> Verdict {
+        let own = match target.as_os_str().is_empty() {
+            true => Verdict::Take,
+            false => self.filter.verdict(target),
+        };
+        match (
+            self.tree.ignores(source),
+            self.tree.must_read_ignored(),
+            own,
+        ) {
+            (true, false, _) => Verdict::Leave,
+            (true, true, Verdict::Take) => Verdict::IfNeeded,
+            (_, _, own) => own,
+        }
     }
-    let at = items.len();
-    items.push(item(tree, source, target.clone(), stat)?);
-    let dir = tree.open_exact(source, OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let mut children = Vec::new();
-    for name in names(tree, source)? {
-        let stat = corten_sys::fs::stat_at(dir.as_fd(), &name)
-            .with_context(|| format!("read {:?}", source.join(&name)))?;
-        children.push((name, stat));
-    }
-    // Closed before going down: one descriptor, however deep the tree.
-    drop(dir);
-    for (name, stat) in children {
-        let (source, target) = (source.join(&name), target.join(&name));
-        visit(tree, &source, target, stat, check, items)?;
-    }
-    if ignored && items.len() == at + 1 {
-        // Nothing in it was taken back, so the directory is left out as well.
-        items.pop();
-    }
-    Ok(())
 }
 
 fn item(tree: &Tree, source: &Path, target: PathBuf, stat: Stat) -> Result<Item> {

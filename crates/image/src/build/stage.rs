@@ -2,18 +2,22 @@
 //! One stage: its base, then its steps in order. Stages are built when something needs them, so those that nothing
 //! needs are not.
 //!
-//! Runs as root; called by `mod`.
+//! Runs as root; called by `schedule`.
+
+use std::sync::PoisonError;
 
 use super::config::Config;
-use super::expand::{check_platform, expand, expand_transfer};
-use super::layers::{Origin, View};
+use super::expand::expand;
+use super::layers::{Making, Origin};
 use super::leaf::is_dir;
+use super::named::From;
+use super::place::{self, Owner, Place};
 use super::transfer::{self, Verb};
 use super::tree::{Tree, absolute};
-use super::{Builder, place, run, settings};
+use super::{Builder, Cache, run, settings};
 use crate::digest::Digest;
 use crate::dockerfile::scope::{Platform, Scope};
-use crate::dockerfile::{Instruction, Stage, Step, Transfer, parse_trigger};
+use crate::dockerfile::{Instruction, Stage, Step, parse_trigger};
 use crate::error::{Context, Error, Result};
 use crate::image::Layer;
 use crate::reference::Reference;
@@ -37,26 +41,45 @@ pub(super) struct Work {
     pub scope: Scope,
     /// Whether this stage has said what runs: an inherited CMD doesn't outlive a new ENTRYPOINT.
     pub cmd_is_own: bool,
-    number: usize,
+    pub number: usize,
+    /// In front of what is told about it; empty where no other stage is built.
+    pub label: String,
+    /// Whether its steps may come from the cache.
+    pub cache: Cache,
+}
+
+impl Work {
+    /// What a step is made for.
+    pub fn making(&mut self) -> Making<'_> {
+        Making {
+            layers: &mut self.layers,
+            cache: self.cache,
+        }
+    }
 }
 
 impl Builder<'_> {
-    /// Builds stage `number` unless it is built.
-    pub(super) fn require(&mut self, number: usize) -> Result<()> {
-        if self.finished.get(number).is_some_and(Option::is_some) {
-            return Ok(());
+    /// Builds stage `number` unless it is built. Stages that are built at the same time wait for each other here; they
+    /// wait for earlier ones alone, so that somebody always goes on.
+    pub(super) fn require(&self, number: usize) -> Result<Finished> {
+        let place = self.finished.get(number);
+        let place = place.ok_or_else(|| Error::invalid(format!("there is no stage {number}")))?;
+        // It is set when the stage is whole.
+        let mut finished = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if finished.is_none() {
+            *finished = Some(self.build_stage(number)?);
         }
+        finished
+            .clone()
+            .ok_or_else(|| Error::invalid(format!("stage {number} is not built")))
+    }
+
+    fn build_stage(&self, number: usize) -> Result<Finished> {
+        self.halt.check()?;
         let stage = self.stage(number)?;
-        let (line, steps) = (stage.line, stage.steps.clone());
-        let (file, from) = (self.file.clone(), stage.base.clone());
-        self.interrupt.check()?;
+        let (file, line, from) = (&self.file, stage.line, &stage.base);
         let at = || format!("{file}:{line}: FROM {from}");
         let base = self.base(number).with_context(at)?;
-        // What is below has errors of its own, with lines of their own.
-        if let Some(earlier) = self.earlier(number, &base) {
-            self.require(earlier)?;
-        }
-        self.require_sources(number, &steps)?;
         let (mut work, triggers) = self.start(number, &base).with_context(at)?;
         for text in triggers {
             let at = || format!("{file}:{line}: ONBUILD {text}");
@@ -66,35 +89,25 @@ impl Builder<'_> {
             step.line = line;
             self.step(&mut work, &step).with_context(at)?;
         }
-        for step in &steps {
+        for step in &stage.steps {
             let name = step.instruction.name();
             self.step(&mut work, step)
                 .with_context(|| format!("{file}:{}: {name}", step.line))?;
         }
-        let finished = Finished {
+        Ok(Finished {
             config: work.config,
             layers: work.layers,
             scope: work.scope,
-        };
-        if let Some(place) = self.finished.get_mut(number) {
-            *place = Some(finished);
-        }
-        Ok(())
+        })
     }
 
-    /// A stage that [`Builder::require`] has built.
-    pub(super) fn finished(&self, number: usize) -> Result<&Finished> {
-        let finished = self.finished.get(number).and_then(Option::as_ref);
-        finished.ok_or_else(|| Error::invalid(format!("stage {number} is not built")))
-    }
-
-    fn stage(&self, number: usize) -> Result<&Stage> {
+    pub(super) fn stage(&self, number: usize) -> Result<&Stage> {
         let stage = self.dockerfile.stages.get(number);
         stage.ok_or_else(|| Error::invalid(format!("there is no stage {number}")))
     }
 
     /// The base of stage `number`, expanded.
-    fn base(&self, number: usize) -> Result<String> {
+    pub(super) fn base(&self, number: usize) -> Result<String> {
         let base = expand(
             &self.stage(number)?.base,
             self.dockerfile.escape,
@@ -114,19 +127,26 @@ impl Builder<'_> {
             .clone()
             .map(|name| format!(" AS {name}"))
             .unwrap_or_default();
-        if let Some(platform) = &stage.platform {
-            let platform = expand(platform, self.dockerfile.escape, &self.globals)?;
-            check_platform(&platform)?;
-        }
-        self.progress.line(&format!("FROM {base}{name}"));
-        let mut finished = match self.earlier(number, base) {
-            Some(earlier) => self.finished(earlier)?.clone(),
-            None if base == "scratch" => Finished {
-                config: Config::scratch(&Platform::host()),
-                layers: Vec::new(),
-                scope: Scope::default(),
-            },
-            None => self.stored(base)?,
+        let platform = self.platform_of(stage)?;
+        let label = self.label(number, stage);
+        self.progress.line(&format!("{label}FROM {base}{name}"));
+        let mut finished = match self.base_of(number, base) {
+            From::Stage(earlier) => self.require(earlier)?,
+            From::Image(name) if name == "scratch" => {
+                let config = Config::scratch(&platform);
+                Finished {
+                    scope: Scope::new(&config.config.env),
+                    config,
+                    layers: Vec::new(),
+                }
+            }
+            From::Image(name) => self.stored(&name, &platform)?,
+            From::Dir(name) => {
+                return Err(Error::unsupported(format!(
+                    "--build-context {name} is a directory, which no stage can be based on"
+                ))
+                .remedy("start FROM scratch and COPY --from it"));
+            }
         };
         let triggers = std::mem::take(&mut finished.config.config.on_build);
         let work = Work {
@@ -135,12 +155,49 @@ impl Builder<'_> {
             scope: finished.scope,
             cmd_is_own: false,
             number,
+            label,
+            cache: self.cache_of(number, stage),
         };
         Ok((work, triggers))
     }
 
+    /// The platform that `stage` is for.
+    fn platform_of(&self, stage: &Stage) -> Result<Platform> {
+        let Some(platform) = &stage.platform else {
+            return Ok(self.target_platform.clone());
+        };
+        let platform = expand(platform, self.dockerfile.escape, &self.globals)?;
+        match platform.is_empty() {
+            true => Ok(self.target_platform.clone()),
+            false => Platform::parse(&platform).ok_or_else(|| {
+                Error::invalid(format!(
+                    "--platform={platform} is no platform: write linux/arm64"
+                ))
+            }),
+        }
+    }
+
+    /// What is put in front of the lines about `stage`.
+    fn label(&self, number: usize, stage: &Stage) -> String {
+        match (&stage.name, self.dockerfile.stages.len()) {
+            (_, 1) => String::new(),
+            (Some(name), _) => format!("[{name}] "),
+            (None, _) => format!("[{number}] "),
+        }
+    }
+
+    fn cache_of(&self, number: usize, stage: &Stage) -> Cache {
+        let named = self.no_cache_for.iter().any(|wanted| {
+            stage.name.as_deref() == Some(&wanted.to_lowercase()) || wanted.parse() == Ok(number)
+        });
+        match named {
+            true => Cache::Ignore,
+            false => self.cache,
+        }
+    }
+
     /// The earlier stage that `name` means.
-    fn earlier(&self, number: usize, name: &str) -> Option<usize> {
+    pub(super) fn earlier(&self, number: usize, name: &str) -> Option<usize> {
         let name = name.to_lowercase();
         let stages = self.dockerfile.stages.get(..number)?;
         stages
@@ -148,9 +205,12 @@ impl Builder<'_> {
             .position(|stage| stage.name.as_ref() == Some(&name))
     }
 
-    fn stored(&self, name: &str) -> Result<Finished> {
+    /// An image for `platform`, as if it were a stage.
+    pub(super) fn stored(&self, name: &str, platform: &Platform) -> Result<Finished> {
         let reference = Reference::parse(name)?;
-        let image = self.layers.image(&reference, self.supply, self.interrupt)?;
+        let image = self
+            .layers
+            .image(&reference, platform, self.supply, self.halt)?;
         let config = Config::parse(&image.config_bytes)?;
         Ok(Finished {
             scope: Scope::new(&config.config.env),
@@ -159,9 +219,9 @@ impl Builder<'_> {
         })
     }
 
-    fn step(&mut self, work: &mut Work, step: &Step) -> Result<()> {
-        self.interrupt.check()?;
-        self.progress.line(&step.text);
+    fn step(&self, work: &mut Work, step: &Step) -> Result<()> {
+        self.halt.check()?;
+        self.progress.line(&format!("{}{}", work.label, step.text));
         let changed = match &step.instruction {
             Instruction::Run(run) => run::execute(self, work, run)?,
             Instruction::Copy(copy) => self.transfer(work, copy, Verb::Copy)?,
@@ -181,15 +241,11 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn declare(
-        &mut self,
-        work: &mut Work,
-        declarations: &[(String, Option<String>)],
-    ) -> Result<()> {
+    fn declare(&self, work: &mut Work, declarations: &[(String, Option<String>)]) -> Result<()> {
         for (name, default) in declarations {
             let expand = |word: &String| expand(word, self.dockerfile.escape, &work.scope);
             let default = default.as_ref().map(expand).transpose()?;
-            work.scope.declare(name, default, &mut self.globals);
+            work.scope.declare(name, default, &self.globals);
         }
         Ok(())
     }
@@ -200,13 +256,14 @@ impl Builder<'_> {
     }
 
     /// Tells whether a step was made or found.
-    pub(super) fn tell(&self, origin: Origin) {
+    pub(super) fn tell(&self, work: &Work, origin: Origin) {
         if origin == Origin::Cache {
-            self.progress.line("  from the cache");
+            self.progress
+                .line(&format!("{}  from the cache", work.label));
         }
     }
 
-    fn workdir(&mut self, work: &mut Work, dir: &str) -> Result<Option<Digest>> {
+    fn workdir(&self, work: &mut Work, dir: &str) -> Result<Option<Digest>> {
         let dir = expand(dir, self.dockerfile.escape, &work.scope)?;
         let dir = absolute(work.config.working_dir(), &dir);
         work.config.config.working_dir = place::shown(&dir);
@@ -214,98 +271,24 @@ impl Builder<'_> {
         let user = work.config.config.user.clone();
         key.update(format!("{}\0{user}", work.config.config.working_dir).as_bytes());
         let time = transfer::at(self.epoch.unwrap_or_default());
-        let (origin, diff_id) = self.layers.step(&mut work.layers, key, |workspace| {
+        let (origin, diff_id) = self.layers.step(work.making(), key, |workspace| {
             let root = Tree::root(workspace.mount()?);
             // Where it is there already, nothing may be touched: there is no layer then.
             if root.find(&dir)?.is_some_and(|(_, stat)| is_dir(&stat)) {
                 return Ok(());
             }
             let owner = match user.as_str() {
-                "" => place::Owner::ROOT,
-                user => users::find(root.as_fd(), user).map(|user| place::Owner {
+                "" => Owner::ROOT,
+                user => users::find(root.as_fd(), user).map(|user| Owner {
                     uid: user.uid,
                     gid: user.gid,
                 })?,
             };
-            let mut place = place::Place::new(&root);
+            let mut place = Place::new(&root);
             place.make_dirs(&dir, owner, time)?;
-            place.finish()
+            place.finish().map(drop)
         })?;
-        self.tell(origin);
+        self.tell(work, origin);
         Ok(diff_id)
-    }
-
-    fn transfer(
-        &mut self,
-        work: &mut Work,
-        transfer: &Transfer,
-        verb: Verb,
-    ) -> Result<Option<Digest>> {
-        let transfer = expand_transfer(transfer, self.dockerfile.escape, &work.scope)?;
-        let view = match &transfer.from {
-            Some(from) => Some(self.other(work.number, from)?),
-            None => None,
-        };
-        let tree = view.as_ref().map_or(&self.context, |view| &view.tree);
-        let check = || self.interrupt.check();
-        let workdir = work.config.working_dir();
-        let prepared = transfer::prepare(&transfer, verb, tree, workdir, &check)?;
-        let kind = match verb {
-            Verb::Copy => "COPY",
-            Verb::Add => "ADD",
-        };
-        let mut key = self.layers.key(&work.layers, kind);
-        prepared.sum_up(&mut key);
-        let time = self.epoch.unwrap_or_default();
-        let (origin, diff_id) = self.layers.step(&mut work.layers, key, |workspace| {
-            let root = Tree::root(workspace.mount()?);
-            prepared.write(tree, &root, time, &check)
-        })?;
-        self.tell(origin);
-        Ok(diff_id)
-    }
-
-    /// The earlier stage that `--from` means, seen from stage `number`; none if it means an image.
-    fn source_stage(&self, number: usize, from: &str) -> Result<Option<usize>> {
-        match from.parse::<usize>() {
-            Ok(other) if other < number => Ok(Some(other)),
-            Ok(other) => Err(Error::invalid(format!(
-                "--from={other} is not an earlier stage"
-            ))),
-            Err(_) => Ok(self.earlier(number, from)),
-        }
-    }
-
-    /// Builds the stages that `steps` copy from: before the stage's own first step, so that what is told about it stays
-    /// together.
-    fn require_sources(&mut self, number: usize, steps: &[Step]) -> Result<()> {
-        for step in steps {
-            if let Instruction::Copy(copy) = &step.instruction
-                && let Some(from) = &copy.from
-            {
-                let at = format!("{}:{}: COPY", self.file, step.line);
-                if let Some(earlier) = self.source_stage(number, from).context(at)? {
-                    self.require(earlier)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The tree that `--from` means, seen from stage `number`: an earlier stage, or a stored image.
-    fn other(&mut self, number: usize, from: &str) -> Result<View> {
-        let earlier = self.source_stage(number, from)?;
-        let layers = match earlier {
-            Some(earlier) => {
-                self.require(earlier)?;
-                self.finished(earlier)?.layers.clone()
-            }
-            None => {
-                self.stored(from)
-                    .with_context(|| format!("--from={from}"))?
-                    .layers
-            }
-        };
-        self.layers.view(&layers)
     }
 }

@@ -86,7 +86,7 @@ pub fn spec(config: &ImageConfiguration, root: BorrowedFd<'_>, changes: &Changes
         users::find(root, user_text).with_context(|| format!("look up user {user_text:?}"))?;
     let mut process = json!({
         "terminal": changes.terminal,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": groups(&user)},
         "args": args(image, changes)?,
         "env": env(image, changes, &user)?,
         "cwd": cwd(image, changes)?,
@@ -134,6 +134,16 @@ pub fn spec(config: &ImageConfiguration, root: BorrowedFd<'_>, changes: &Changes
     }
     serde_json::from_value(document)
         .map_err(|error| Error::invalid(format!("config.json: {error}")))
+}
+
+/// All groups, the primary one among them: without it a process that gives its primary group up would come by what is
+/// forbidden to that group alone (CVE-2022-36109). A caller who is not root can't set any.
+fn groups(user: &User) -> Vec<u32> {
+    let further = user.groups.iter().filter(|group| **group != user.gid);
+    match rustix::process::geteuid().is_root() {
+        true => [user.gid].iter().chain(further).copied().collect(),
+        false => further.copied().collect(),
+    }
 }
 
 /// What differs for a caller who is not root: its container has a user namespace in which the caller is root, and does

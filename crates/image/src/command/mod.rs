@@ -2,6 +2,7 @@
 //! One verb per file, and the only place of the program that prints results and errors.
 
 pub mod build;
+mod build_options;
 mod containers;
 pub mod diff;
 pub mod exec;

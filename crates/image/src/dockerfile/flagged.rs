@@ -8,7 +8,7 @@ use parse_dockerfile as parsed;
 
 use super::arguments::duration;
 use super::heredoc::Document;
-use super::{Command, Healthcheck, Network, Run, Source, Transfer};
+use super::{Base, Command, Healthcheck, Network, Parents, Run, Source, Transfer, Unpack, mount};
 
 type Flags = Vec<(String, Option<String>)>;
 
@@ -49,7 +49,16 @@ pub(super) fn command(arguments: &parsed::Command<'_>, line: &str) -> Command {
 }
 
 fn unsupported(name: &str) -> String {
-    format!("flag --{name} is not supported yet")
+    format!("flag --{name} is not supported")
+}
+
+/// A flag that is given or not, with or without a value.
+fn is_set(flag: &str, value: Option<&str>) -> Result<bool, String> {
+    match value {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(value) => Err(format!("flag --{flag}={value} is neither true nor false")),
+    }
 }
 
 pub(super) fn run(
@@ -57,15 +66,26 @@ pub(super) fn run(
     line: &str,
     documents: &[Document],
 ) -> Result<Run, String> {
-    let mut network = Network::Host;
+    let mut network = None;
+    let mut mounts = Vec::new();
     for (name, value) in flags(&run.options) {
-        network = match (name.as_str(), value.as_deref()) {
-            ("network", Some("default" | "host")) => Network::Host,
-            ("network", Some("none")) => Network::None,
-            ("security", Some("sandbox")) => network,
-            ("mount" | "network" | "security" | "device", _) => return Err(unsupported(&name)),
+        match (name.as_str(), value.as_deref()) {
+            ("network", Some("default")) => network = None,
+            ("network", Some("host")) => network = Some(Network::Host),
+            ("network", Some("none")) => network = Some(Network::None),
+            ("security", Some("sandbox")) => {}
+            ("mount", Some(options)) => {
+                mounts.push(mount::read(options).map_err(|text| format!("--mount: {text}"))?);
+            }
+            ("network" | "security", Some(value)) => {
+                return Err(format!("flag --{name}={value} is not supported"));
+            }
+            ("mount" | "network" | "security", None) => {
+                return Err(format!("flag --{name} needs a value"));
+            }
+            ("device", _) => return Err(unsupported(&name)),
             _ => return Err(format!("flag --{name} is not known")),
-        };
+        }
     }
     let mut command = command(&run.arguments, after_flags(line));
     let mut script = None;
@@ -87,6 +107,7 @@ pub(super) fn run(
         command,
         script,
         network,
+        mounts,
     })
 }
 
@@ -101,20 +122,44 @@ pub(super) fn transfer(
         from: None,
         chown: None,
         chmod: None,
+        base: Base::Below,
+        parents: Parents::Drop,
+        excludes: Vec::new(),
+        checksum: None,
+        unpack: None,
         sources: Vec::new(),
         dest: dest.to_owned(),
     };
     for (flag, value) in flags {
-        match (flag.as_str(), value) {
-            ("from" | "chown" | "chmod", None) => {
+        let set = || is_set(&flag, value.as_deref());
+        match (flag.as_str(), value.as_deref()) {
+            ("from" | "chown" | "chmod" | "exclude" | "checksum", None) => {
                 return Err(format!("flag --{flag} needs a value"));
             }
-            ("from", value) if name == "COPY" => transfer.from = value,
-            ("chown", value) => transfer.chown = value,
-            ("chmod", value) => transfer.chmod = value,
-            ("link" | "parents" | "exclude" | "checksum" | "keep-git-dir" | "unpack", _) => {
-                return Err(unsupported(&flag));
+            ("link", _) => {
+                transfer.base = match set()? {
+                    true => Base::Empty,
+                    false => Base::Below,
+                };
             }
+            ("parents", _) if name == "COPY" => {
+                transfer.parents = match set()? {
+                    true => Parents::Keep,
+                    false => Parents::Drop,
+                };
+            }
+            ("unpack", _) if name == "ADD" => {
+                transfer.unpack = Some(match set()? {
+                    true => Unpack::Always,
+                    false => Unpack::Never,
+                });
+            }
+            ("from", _) if name == "COPY" => transfer.from = value,
+            ("checksum", _) if name == "ADD" => transfer.checksum = value,
+            ("chown", _) => transfer.chown = value,
+            ("chmod", _) => transfer.chmod = value,
+            ("exclude", _) => transfer.excludes.extend(value),
+            ("keep-git-dir", _) if name == "ADD" => return Err(unsupported(&flag)),
             _ => return Err(format!("flag --{flag} is not known")),
         }
     }

@@ -65,6 +65,24 @@ impl Ignore {
         Ok(Self { rules })
     }
 
+    /// The same rules as a list, in which nothing is a comment.
+    pub fn patterns(patterns: &[String]) -> Result<Self, BadPattern> {
+        let mut rules = Vec::new();
+        for pattern in patterns {
+            let (exclude, rest) = match pattern.strip_prefix('!') {
+                Some(rest) => (false, rest),
+                None => (true, pattern.as_str()),
+            };
+            let cleaned = clean(rest);
+            if cleaned.is_empty() {
+                return Err(BadPattern(pattern.clone()));
+            }
+            let glob = Glob::ignore(&cleaned)?;
+            rules.push(Rule { glob, exclude });
+        }
+        Ok(Self { rules })
+    }
+
     /// Whether the file at `path` (relative, with single slashes) is left out.
     pub fn excludes(&self, path: &str) -> bool {
         let mut excluded = false;
@@ -83,7 +101,8 @@ impl Ignore {
     }
 }
 
-fn parents_and_self(path: &str) -> impl Iterator<Item = &str> {
+/// The directories above `path`, topmost first, then itself.
+pub fn parents_and_self(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/')
         .map(|(n, _)| &path[..n])
         .chain([path])

@@ -9,6 +9,8 @@ mod flagged;
 pub mod glob;
 mod heredoc;
 pub mod ignore;
+pub mod mount;
+pub mod options;
 mod parameter;
 mod read;
 pub mod scope;
@@ -135,8 +137,17 @@ pub struct Run {
     pub command: Command,
     /// `RUN <<EOF`: the body is the script itself; `command` is then the shell line that would feed it.
     pub script: Option<String>,
-    /// `--network`
-    pub network: Network,
+    /// `--network`; none for the build's own.
+    pub network: Option<Network>,
+    /// `--mount`
+    pub mounts: Vec<RawMount>,
+}
+
+/// The options of a `--mount` in the order of the file, their names in lower case; variables not yet expanded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawMount {
+    /// Some have no value.
+    pub options: Vec<(String, Option<String>)>,
 }
 
 /// The network that a RUN sees.
@@ -157,10 +168,47 @@ pub struct Transfer {
     pub chown: Option<String>,
     /// `--chmod`
     pub chmod: Option<String>,
+    /// Whether the layer depends on those below.
+    pub base: Base,
+    /// Whether a source keeps the directories above it.
+    pub parents: Parents,
+    /// `--exclude`: patterns as in .dockerignore.
+    pub excludes: Vec<String>,
+    /// `--checksum` of ADD.
+    pub checksum: Option<String>,
+    /// `--unpack` of ADD; none for what depends on the source.
+    pub unpack: Option<Unpack>,
     /// At least one.
     pub sources: Vec<Source>,
     /// Where they go.
     pub dest: String,
+}
+
+/// What a COPY or ADD starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// The layers below: their links are followed, their directories kept.
+    Below,
+    /// `--link`: nothing.
+    Empty,
+}
+
+/// What becomes of the directories above a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parents {
+    /// Nothing: the source goes to the destination.
+    Drop,
+    /// `--parents`: they are made there as well.
+    Keep,
+}
+
+/// What ADD does with archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpack {
+    /// `--unpack`
+    Always,
+    /// `--unpack=false`
+    Never,
 }
 
 /// One source of a [`Transfer`].

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tables for `read`: what each instruction becomes, and what is refused with which words.
 
-use super::super::{Healthcheck, Network, Run, Source, Transfer};
+use super::super::{Base, Healthcheck, Network, Parents, Run, Source, Transfer, Unpack};
 use super::*;
 
 fn steps(text: &str) -> Vec<Instruction> {
@@ -23,11 +23,16 @@ fn owned(words: &[&str]) -> Vec<String> {
 }
 
 fn run_of(command: Command) -> Instruction {
-    Instruction::Run(Run {
+    Instruction::Run(run_alone(command))
+}
+
+fn run_alone(command: Command) -> Run {
+    Run {
         command,
         script: None,
-        network: Network::Host,
-    })
+        network: None,
+        mounts: Vec::new(),
+    }
 }
 
 fn copy_of(sources: &[&str], dest: &str) -> Transfer {
@@ -36,6 +41,11 @@ fn copy_of(sources: &[&str], dest: &str) -> Transfer {
         from: None,
         chown: None,
         chmod: None,
+        base: Base::Below,
+        parents: Parents::Drop,
+        excludes: Vec::new(),
+        checksum: None,
+        unpack: None,
         sources: sources.iter().map(path).collect(),
         dest: dest.to_owned(),
     }
@@ -48,7 +58,34 @@ fn instructions() {
         ("run a \\\n# c\n && b", run_of(shell("a  && b"))),
         ("RUN [\"a\", \"b c\"]", run_of(exec(&["a", "b c"]))),
         ("RUN [ -e /x ]", run_of(shell("[ -e /x ]"))),
-        ("RUN --network=host a", run_of(shell("a"))),
+        (
+            "RUN --network=host a",
+            Instruction::Run(Run {
+                network: Some(Network::Host),
+                ..run_alone(shell("a"))
+            }),
+        ),
+        (
+            "RUN --network=default --security=sandbox a",
+            run_of(shell("a")),
+        ),
+        (
+            "COPY --link --parents=true --exclude=x --exclude=y a /b/",
+            Instruction::Copy(Transfer {
+                base: Base::Empty,
+                parents: Parents::Keep,
+                excludes: owned(&["x", "y"]),
+                ..copy_of(&["a"], "/b/")
+            }),
+        ),
+        (
+            "ADD --unpack=false --checksum=sha256:0 --link=false a /b/",
+            Instruction::Add(Transfer {
+                checksum: Some("sha256:0".into()),
+                unpack: Some(Unpack::Never),
+                ..copy_of(&["a"], "/b/")
+            }),
+        ),
         ("CMD [\"a\"]", Instruction::Cmd(exec(&["a"]))),
         ("CMD a $b", Instruction::Cmd(shell("a $b"))),
         ("ENTRYPOINT []", Instruction::Entrypoint(exec(&[]))),
@@ -127,7 +164,8 @@ fn here_documents() {
     let script = Instruction::Run(Run {
         command: shell("<<EOF\na\nb\nEOF"),
         script: Some("a\nb\n".into()),
-        network: Network::Host,
+        network: None,
+        mounts: Vec::new(),
     });
     assert_eq!(steps("RUN <<EOF\na\nb\nEOF"), [script]);
     let fed = run_of(shell("cat <<'A' >x && cat <<-B\n$a\nA\n\tb\n\tB"));
@@ -179,17 +217,17 @@ fn refusals() {
         ),
         ("FROM x AS 0", "1: FROM: stage name \"0\" is not allowed"),
         (
-            "FROM x\n\nRUN --mount=type=cache,target=/x y",
-            "3: RUN: flag --mount is not supported yet",
+            "FROM x\n\nRUN --mount=type=ssh y",
+            "3: RUN: --mount: type=ssh is not supported: there is no agent to forward",
         ),
         (
             "FROM x\nRUN --security=insecure y",
-            "2: RUN: flag --security is not supported yet",
+            "2: RUN: flag --security=insecure is not supported",
         ),
         ("FROM x\nRUN --bogus y", "2: RUN: flag --bogus is not known"),
         (
-            "FROM x\nCOPY --link a b",
-            "2: COPY: flag --link is not supported yet",
+            "FROM x\nCOPY --unpack a b",
+            "2: COPY: flag --unpack is not known",
         ),
         (
             "FROM x\nCOPY --bogus a b",

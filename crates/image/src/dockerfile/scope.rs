@@ -5,6 +5,7 @@
 //! A stage FROM another stage inherits its arguments with its environment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::word::Variables;
 
@@ -27,21 +28,22 @@ const PROXIES: [&str; 10] = [
 pub struct Globals {
     given: BTreeMap<String, String>,
     declared: BTreeMap<String, Option<String>>,
-    used: BTreeSet<String>,
+    /// Stages that are built at the same time ask at the same time.
+    used: Mutex<BTreeSet<String>>,
 }
 
 impl Globals {
     /// With the values of `--build-arg`, and the platform that is built on and for.
-    pub fn new(given: BTreeMap<String, String>, platform: &Platform) -> Self {
-        let declared = platform
-            .arguments()
+    pub fn new(given: BTreeMap<String, String>, build: &Platform, target: &Platform) -> Self {
+        let declared = [build.arguments("BUILD"), target.arguments("TARGET")]
             .into_iter()
-            .map(|(name, value)| (name.to_owned(), Some(value)))
+            .flatten()
+            .map(|(name, value)| (name, Some(value)))
             .collect();
         Self {
             given,
             declared,
-            used: BTreeSet::new(),
+            used: Mutex::default(),
         }
     }
 
@@ -52,17 +54,24 @@ impl Globals {
     }
 
     /// The `--build-arg` names that nothing asked for.
-    pub fn unused(&self) -> impl Iterator<Item = &str> {
+    pub fn unused(&self) -> Vec<&str> {
+        let used = self.used();
         self.given
             .keys()
             .map(String::as_str)
-            .filter(|name| !self.used.contains(*name) && !PROXIES.contains(name))
+            .filter(|name| !used.contains(*name) && !PROXIES.contains(name))
+            .collect()
     }
 
-    fn given_for(&mut self, name: &str) -> Option<String> {
+    fn given_for(&self, name: &str) -> Option<String> {
         let value = self.given.get(name).cloned()?;
-        self.used.insert(name.to_owned());
+        self.used().insert(name.to_owned());
         Some(value)
+    }
+
+    fn used(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // A set of names is whole, whatever became of the thread that added one.
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,7 +100,7 @@ impl Scope {
     }
 
     /// An ARG within the stage; `default` is expanded.
-    pub fn declare(&mut self, name: &str, default: Option<String>, globals: &mut Globals) {
+    pub fn declare(&mut self, name: &str, default: Option<String>, globals: &Globals) {
         let value = globals
             .given_for(name)
             .or(default)
@@ -145,11 +154,11 @@ impl Variables for Scope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
     /// `linux`
-    pub os: &'static str,
+    pub os: String,
     /// `amd64`, `arm64`, ...
-    pub architecture: &'static str,
+    pub architecture: String,
     /// `v7` of 32-bit ARM; empty elsewhere.
-    pub variant: &'static str,
+    pub variant: String,
 }
 
 impl Platform {
@@ -166,34 +175,43 @@ impl Platform {
             other => (other, ""),
         };
         Self {
-            os: "linux",
-            architecture,
-            variant,
+            os: "linux".to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
         }
     }
 
-    fn arguments(&self) -> Vec<(&'static str, String)> {
-        let mut whole = format!("{}/{}", self.os, self.architecture);
-        if !self.variant.is_empty() {
-            whole = format!("{whole}/{}", self.variant);
-        }
-        vec![
-            ("BUILDPLATFORM", whole.clone()),
-            ("BUILDOS", self.os.to_owned()),
-            ("BUILDARCH", self.architecture.to_owned()),
-            ("BUILDVARIANT", self.variant.to_owned()),
-            ("TARGETPLATFORM", whole),
-            ("TARGETOS", self.os.to_owned()),
-            ("TARGETARCH", self.architecture.to_owned()),
-            ("TARGETVARIANT", self.variant.to_owned()),
+    /// Reads `os/architecture[/variant]`; none if it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        let mut parts = text.split('/').map(str::to_owned);
+        let platform = Self {
+            os: parts.next()?,
+            architecture: parts.next()?,
+            variant: parts.next().unwrap_or_default(),
+        };
+        let is_whole = text.split('/').all(is_word) && parts.next().is_none();
+        is_whole.then_some(platform)
+    }
+
+    /// `BUILDPLATFORM` and its kin, or `TARGETPLATFORM` and its kin.
+    fn arguments(&self, prefix: &str) -> [(String, String); 4] {
+        [
+            ("PLATFORM", self.to_string()),
+            ("OS", self.os.clone()),
+            ("ARCH", self.architecture.clone()),
+            ("VARIANT", self.variant.clone()),
         ]
+        .map(|(name, value)| (format!("{prefix}{name}"), value))
     }
 }
 
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        match self.variant {
+        match self.variant.as_str() {
             "" => Ok(()),
             variant => write!(f, "/{variant}"),
         }
@@ -204,15 +222,14 @@ impl std::fmt::Display for Platform {
 mod tests {
     use super::*;
 
-    const ARM: Platform = Platform {
-        os: "linux",
-        architecture: "arm",
-        variant: "v7",
-    };
-
     fn globals(given: &[(&str, &str)]) -> Globals {
         let given = given.iter().map(|(n, v)| ((*n).into(), (*v).into()));
-        Globals::new(given.collect(), &ARM)
+        let platform = |text: &str| Platform::parse(text).unwrap();
+        Globals::new(
+            given.collect(),
+            &platform("linux/amd64"),
+            &platform("linux/arm/v7"),
+        )
     }
 
     #[test]
@@ -236,7 +253,7 @@ mod tests {
             }
             let mut scope = Scope::new(&[]);
             if declared {
-                scope.declare("x", default.map(str::to_owned), &mut globals);
+                scope.declare("x", default.map(str::to_owned), &globals);
             }
             assert_eq!(
                 scope.value("x"),
@@ -248,25 +265,26 @@ mod tests {
 
     #[test]
     fn env_hides_arg_and_keeps_its_place() {
-        let mut globals = globals(&[("A", "given"), ("http_proxy", "p"), ("other", "")]);
+        let globals = globals(&[("A", "given"), ("http_proxy", "p"), ("other", "")]);
         let mut scope = Scope::new(&["PATH=/bin".into(), "A=base".into()]);
-        scope.declare("A", None, &mut globals);
-        scope.declare("B", Some("b".into()), &mut globals);
+        scope.declare("A", None, &globals);
+        scope.declare("B", Some("b".into()), &globals);
         scope.set("PATH", "/usr/bin".into());
         assert_eq!(scope.value("A"), Some("base"));
         assert_eq!(scope.env(), ["PATH=/usr/bin", "A=base"]);
         assert_eq!(scope.arguments(), ["B=b"]);
         assert_eq!(scope.proxies(&globals), ["http_proxy=p"]);
-        assert_eq!(globals.unused().collect::<Vec<_>>(), ["other"]);
+        assert_eq!(globals.unused(), ["other"]);
     }
 
     #[test]
     fn platform_arguments_need_an_arg_in_a_stage() {
-        let mut globals = globals(&[]);
+        let globals = globals(&[]);
         assert_eq!(globals.value("TARGETPLATFORM"), Some("linux/arm/v7"));
+        assert_eq!(globals.value("BUILDPLATFORM"), Some("linux/amd64"));
         let mut scope = Scope::new(&[]);
         assert_eq!(scope.value("TARGETARCH"), None);
-        scope.declare("TARGETARCH", None, &mut globals);
+        scope.declare("TARGETARCH", None, &globals);
         assert_eq!(scope.value("TARGETARCH"), Some("arm"));
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -14,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::{LayerWriter, OPAQUE, OPAQUE_XATTR, WHITEOUT};
 use crate::error::{Context, Error, Kind, Result};
 use crate::store::files;
-use crate::tar::{Entry, EntryKind, Time};
+use crate::tar::{self, Entry, EntryKind, Time};
 use crate::unpack::{DEEPEST, is_whiteout, metadata};
 
 /// How a diff is written.
@@ -25,6 +26,8 @@ pub struct Diff {
     /// Paths (without leading slash) that are left out as long as they are an empty directory or file: mount points
     /// that the runtime made.
     pub skip_if_empty: Vec<Vec<u8>>,
+    /// Directories that only lead to what changed: they are left out, what is in them is not.
+    pub on_the_way: Vec<Vec<u8>>,
 }
 
 /// Mode, owner and group of a root directory.
@@ -36,6 +39,34 @@ pub fn root_look(root: BorrowedFd<'_>) -> Result<RootLook> {
     Ok((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid))
 }
 
+/// What entries are appended to.
+pub trait Entries {
+    /// One without content.
+    fn append(&mut self, entry: &Entry) -> Result<()>;
+    /// One with the content of `file`.
+    fn append_file(&mut self, entry: &Entry, file: File) -> Result<()>;
+}
+
+impl Entries for LayerWriter {
+    fn append(&mut self, entry: &Entry) -> Result<()> {
+        Self::append(self, entry)
+    }
+
+    fn append_file(&mut self, entry: &Entry, file: File) -> Result<()> {
+        Self::append_file(self, entry, file)
+    }
+}
+
+impl<W: Write> Entries for tar::Writer<W> {
+    fn append(&mut self, entry: &Entry) -> Result<()> {
+        Self::append(self, entry)
+    }
+
+    fn append_file(&mut self, entry: &Entry, file: File) -> Result<()> {
+        Self::append_file(self, entry, file)
+    }
+}
+
 impl Diff {
     /// Appends all changes under `upper` (that no overlay is mounted on any more) to `layer`, in byte order of the
     /// paths. The root itself is a change if it looks other than `before`.
@@ -43,7 +74,7 @@ impl Diff {
         &self,
         upper: BorrowedFd<'_>,
         before: RootLook,
-        layer: &mut LayerWriter,
+        layer: &mut dyn Entries,
     ) -> Result<()> {
         let mut walk = Walk {
             diff: self,
@@ -70,7 +101,7 @@ impl Diff {
 
 struct Walk<'a> {
     diff: &'a Diff,
-    layer: &'a mut LayerWriter,
+    layer: &'a mut dyn Entries,
     /// The first name of each file with several.
     links: HashMap<(u64, u64), Vec<u8>>,
 }
@@ -166,7 +197,9 @@ impl Walk<'_> {
         refuse_redirects(&attributes)?;
         let mut entry = self.entry(&[path, b"/"].concat(), EntryKind::Dir, stat);
         entry.xattrs = kept(attributes);
-        self.layer.append(&entry)?;
+        if !self.diff.on_the_way.iter().any(|dir| dir == path) {
+            self.layer.append(&entry)?;
+        }
         if opaque {
             let mark = [path, b"/", OPAQUE].concat();
             self.layer.append(&Entry::new(mark, EntryKind::File, 0))?;

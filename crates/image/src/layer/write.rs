@@ -110,12 +110,21 @@ impl LayerWriter {
 
     /// Ends the layer and puts it in the store.
     pub fn finish(self) -> Result<Written> {
+        self.end(|blob| blob.commit(None))
+    }
+
+    /// As [`LayerWriter::finish`], with `sync` in place of a sync of the blob alone.
+    pub fn finish_with(self, sync: &dyn Fn() -> Result<()>) -> Result<Written> {
+        self.end(|blob| blob.commit_with(sync))
+    }
+
+    fn end(self, commit: impl FnOnce(BlobWriter) -> Result<(Digest, u64)>) -> Result<Written> {
         let buffered = self.tar.finish()?;
         let hashing = buffered
             .into_inner()
             .map_err(|error| Error::from(error.into_error()))?;
         let (encoder, hasher) = hashing.into_parts();
-        let (digest, size) = encoder.finish()?.commit(None)?;
+        let (digest, size) = commit(encoder.finish()?)?;
         Ok(Written {
             descriptor: Descriptor::new(self.compression.media_type(), size, oci_digest(&digest)?),
             digest,

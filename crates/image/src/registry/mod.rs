@@ -12,9 +12,9 @@
 
 mod certificates;
 mod challenge;
-mod client;
+pub(crate) mod client;
 pub mod credentials;
-mod download;
+pub(crate) mod download;
 mod helper;
 mod hosts;
 mod login;
@@ -26,14 +26,14 @@ mod pull;
 mod push;
 mod referrers;
 mod retry;
-mod sources;
+pub(crate) mod sources;
 mod supply;
 mod token;
-mod transport;
+pub(crate) mod transport;
 mod unpacked;
-mod upload;
-mod url;
-mod workers;
+pub(crate) mod upload;
+pub(crate) mod url;
+pub(crate) mod workers;
 
 use std::time::Duration;
 

@@ -31,6 +31,8 @@ pub enum Platforms {
     /// The one for this machine; the index itself gets the name.
     #[default]
     Host,
+    /// This one; the index itself gets the name.
+    Among(Platform),
     /// This one, which gets the name in the index's place.
     One(Platform),
     /// All of them, be they images or not; the index gets the name.
@@ -80,6 +82,11 @@ pub fn pull(
             Platforms::Host => {
                 let manifest = pull.manifest(&top, &Platform::host())?;
                 pull.image(&manifest, None)?;
+                (reference.clone(), top)
+            }
+            Platforms::Among(platform) => {
+                let manifest = pull.manifest(&top, platform)?;
+                pull.image(&manifest, Some(platform))?;
                 (reference.clone(), top)
             }
             Platforms::One(platform) => {

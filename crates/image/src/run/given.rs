@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::document::GIVEN;
 use super::settings::{Network, Settings};
-use crate::build::run::{host_file, link_target, make_dir, make_file, write_file};
+use crate::build::stubs::{Shape, link_target, make_dir, make_point};
+use crate::build::surroundings::{host_file, write_file};
 use crate::error::{Context, Error, Result};
 use crate::network::Connected;
 use crate::store::{LayerDir, files};
@@ -49,11 +50,8 @@ pub fn make(
     }
     for (name, destination) in GIVEN {
         let path = link_target(layers, Path::new(destination.trim_start_matches('/')))?;
-        // Two may lead to one place.
-        match make_file(stubs.as_fd(), &path) {
-            Err(error) if error.errno() == Some(corten_sys::Errno::EXIST) => {}
-            made => made.with_context(|| format!("make a mount point for {name}"))?,
-        }
+        make_point(stubs.as_fd(), &path, Shape::File)
+            .with_context(|| format!("make a mount point for {name}"))?;
     }
     Ok(())
 }

@@ -257,12 +257,27 @@ impl BlobWriter {
                 )));
             }
         }
-        self.place(&digest, size)
+        self.place(&digest, size, None)
             .with_context(|| format!("store blob {digest}"))?;
         Ok((digest, size))
     }
 
-    fn place(&mut self, digest: &Digest, size: u64) -> Result<()> {
+    /// As [`BlobWriter::commit`], where something else has to be on disk as well: `sync` brings all there. After a crash
+    /// the blob may have no name, but what has its name is whole.
+    pub fn commit_with(mut self, sync: &dyn Fn() -> Result<()>) -> Result<(Digest, u64)> {
+        let size = self.hasher.count();
+        let digest = std::mem::take(&mut self.hasher).finish();
+        self.place(&digest, size, Some(sync))
+            .with_context(|| format!("store blob {digest}"))?;
+        Ok((digest, size))
+    }
+
+    fn place(
+        &mut self,
+        digest: &Digest,
+        size: u64,
+        sync: Option<&dyn Fn() -> Result<()>>,
+    ) -> Result<()> {
         let Some(name) = self.name.clone() else {
             return Ok(());
         };
@@ -275,14 +290,19 @@ impl BlobWriter {
         }
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o400))
             .call("fchmod", || name.clone())?;
-        if self.durable {
-            rustix::fs::fsync(&self.file).call("fsync", || name.clone())?;
+        match sync {
+            Some(sync) => sync()?,
+            None if self.durable => {
+                rustix::fs::fsync(&self.file).call("fsync", || name.clone())?;
+            }
+            None => {}
         }
         // A plain rename: if the blob is there already its bytes are the same, or (a damaged disk) better now.
         rustix::fs::renameat(&self.tmp, name.as_str(), &self.blobs, digest.hex())
             .call("rename", || digest.to_string())?;
         self.name = None;
-        if self.durable {
+        // Where all is synced at once, so are the names: with the image's.
+        if self.durable && sync.is_none() {
             rustix::fs::fsync(&self.blobs).call("fsync", || "blobs".to_owned())?;
         }
         Ok(())

@@ -14,9 +14,11 @@ impl Store {
         files::read_file(&self.cache, key.hex(), DOCUMENT_CAP)
     }
 
-    /// Keeps `value` under `key`, in place of what was there.
+    /// Keeps `value` under `key`, in place of what was there. After a crash it may be gone, or torn: the reader must be
+    /// able to tell.
     pub fn cache_put(&self, _lease: &Lease, key: &Digest, value: &[u8]) -> Result<()> {
-        files::replace_file(self.cache.as_fd(), self.tmp.as_fd(), key.hex(), value)
+        let (cache, tmp) = (self.cache.as_fd(), self.tmp.as_fd());
+        files::replace_unsynced(cache, tmp, key.hex(), value)
     }
 }
 

@@ -89,6 +89,30 @@ pub fn replace_file(
     name: &str,
     bytes: &[u8],
 ) -> Result<()> {
+    replace_with(dir, tmp, name, bytes, &|file| {
+        Ok(rustix::fs::fsync(file).call("fsync", || name.to_owned())?)
+    })?;
+    rustix::fs::fsync(dir).call("fsync", || format!("directory of {name}"))?;
+    Ok(())
+}
+
+/// As [`replace_file`], for what may be gone when the power fails.
+pub fn replace_unsynced(
+    dir: BorrowedFd<'_>,
+    tmp: BorrowedFd<'_>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<()> {
+    replace_with(dir, tmp, name, bytes, &|_| Ok(()))
+}
+
+fn replace_with(
+    dir: BorrowedFd<'_>,
+    tmp: BorrowedFd<'_>,
+    name: &str,
+    bytes: &[u8],
+    sync: &dyn Fn(&File) -> Result<()>,
+) -> Result<()> {
     let temporary = random_name()?;
     let fd = rustix::fs::openat(
         tmp,
@@ -100,10 +124,9 @@ pub fn replace_file(
     let written = (|| -> Result<()> {
         let mut file = File::from(fd);
         file.write_all(bytes)?;
-        rustix::fs::fsync(&file).call("fsync", || name.to_owned())?;
+        sync(&file)?;
         rustix::fs::renameat(tmp, temporary.as_str(), dir, name)
             .call("rename", || name.to_owned())?;
-        rustix::fs::fsync(dir).call("fsync", || format!("directory of {name}"))?;
         Ok(())
     })();
     if written.is_err() {

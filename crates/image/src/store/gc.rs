@@ -62,6 +62,9 @@ impl Store {
         self.mark_containers(&mut marked)?;
         marked.chains.extend(mounts::needed(self)?);
         self.mark_cache(&mut marked, build_cache)?;
+        if build_cache == BuildCache::Drop {
+            self.remove_caches()?;
+        }
         let (mut blobs, mut bytes, mut layers) = (0, 0, 0);
         for name in files::names(self.layers.as_fd())? {
             let keep = digest_of(&name).is_some_and(|digest| marked.chains.contains(&digest));

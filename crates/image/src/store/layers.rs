@@ -123,9 +123,18 @@ impl Store {
             .collect()
     }
 
-    /// Makes the directory `name` in `scratch` (an overlay's upper directory, as overlayfs left it and unmounted) the
-    /// unpacked layer `chain_id`. If there is one by now, that one stays.
-    pub fn publish_layer(
+    /// Writes the manifest of the directory `name` in `scratch` (an overlay's upper directory, as overlayfs left it and
+    /// unmounted) beside it.
+    pub(crate) fn describe_layer(&self, scratch: &Scratch, name: &str) -> Result<()> {
+        let tree = files::open_dir(scratch, name)?;
+        self.write_sums(scratch, tree.as_fd(), &Known::default())
+            .context("describe layer")
+    }
+
+    /// Makes the directory `name` in `scratch`, which is described, and on disk since ([`Store::sync_layers`]), the
+    /// unpacked layer `chain_id`. If there is one by now, that one stays. After a crash it may be gone, and is unpacked
+    /// again.
+    pub(crate) fn publish_layer(
         &self,
         lease: &Lease,
         chain_id: &Digest,
@@ -133,17 +142,13 @@ impl Store {
         name: &str,
     ) -> Result<LayerDir> {
         let _lock = Lock::wait(self.locks.as_fd(), chain_id.hex(), How::Exclusive)?;
-        let tree = files::open_dir(scratch, name)?;
-        self.write_sums(scratch, tree.as_fd(), &Known::default())?;
-        self.sync_layers()?;
         self.place(chain_id, scratch, name)?;
-        self.sync_names()?;
         self.layer_dir(lease, chain_id)?
             .ok_or_else(|| Error::corrupt(format!("layer {chain_id} vanished from the store")))
     }
 
-    /// All content is on disk after this.
-    pub(super) fn sync_layers(&self) -> Result<()> {
+    /// All content is on disk after this, of layers and of blobs.
+    pub(crate) fn sync_layers(&self) -> Result<()> {
         self.sync(self.layers.as_fd())
     }
 

@@ -11,6 +11,7 @@
 //! mounts/<random>                               images that are mounted; see `mounts`
 //! cache/<key>                                   the build's cache
 //! origins/<hex>                                 the repositories that a blob came from
+//! caches/<digest>.<n>/                          what RUN --mount=type=cache sees
 //! tmp/<random>                                  everything that is not finished; swept when nobody holds its lock
 //! tmp/partial-<hex>                             of that a blob that the next pull goes on with; swept when it is old
 //! locks/<chain id>  index.lock  gc.lock         flock, as names.lock (containers' names)
@@ -23,6 +24,7 @@
 mod arrivals;
 pub mod blob;
 pub mod cache;
+pub mod caches;
 pub mod files;
 pub mod gc;
 pub mod index;
@@ -75,6 +77,7 @@ pub struct Store {
     mounts: OwnedFd,
     origins: OwnedFd,
     containers: OwnedFd,
+    caches: OwnedFd,
 }
 
 /// The right to add content: as long as one is held, no clean-up removes blobs that no image names yet. Hold it from
@@ -146,6 +149,7 @@ impl Store {
             mounts: files::make_dir(&root, "mounts")?,
             origins: files::make_dir(&root, "origins")?,
             containers: files::make_dir(&root, "containers")?,
+            caches: files::make_dir(&root, "caches")?,
             path,
             root,
             tmp,

@@ -337,11 +337,6 @@ fn add_unpacks_archives() {
         found.ends_with("in a layer, a name with .wh. means a deletion"),
         "{found}"
     );
-    let found = bench.fail("FROM scratch\nADD --chown=1 plain.tar /\n");
-    assert!(
-        found.contains("--chown and --chmod of an archive"),
-        "{found}"
-    );
 }
 
 #[test]

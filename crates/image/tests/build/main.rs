@@ -4,10 +4,21 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod copy;
+mod corpus;
+mod exchange;
+mod flags;
 mod instructions;
+mod mounts;
+mod outputs;
+mod parallel;
 mod peer;
 mod program;
 mod refusals;
+mod remote;
+mod reproducible;
 mod run;
+#[allow(dead_code)] // the registry's tests look at more of it
+#[path = "../registry/server.rs"]
+mod server;
 mod stages;
 mod support;

@@ -30,7 +30,7 @@ const DOCKERFILES: [&str; 9] = [
 ];
 
 /// What buildah's RUN leaves.
-const MOUNT_POINTS: [&str; 7] = [
+pub const MOUNT_POINTS: [&str; 7] = [
     "dev",
     "etc/hostname",
     "etc/hosts",
@@ -40,12 +40,25 @@ const MOUNT_POINTS: [&str; 7] = [
     "sys",
 ];
 
-struct Buildah {
+pub struct Buildah {
     dir: String,
 }
 
 impl Buildah {
-    fn run(&self, args: &[&str]) {
+    pub fn new(bench: &Bench) -> Self {
+        Self {
+            dir: bench.dir.join("buildah").to_str().unwrap().to_owned(),
+        }
+    }
+
+    pub fn run(&self, args: &[&str]) {
+        if let Err(text) = self.attempt(args) {
+            panic!("{args:?}: {text}");
+        }
+    }
+
+    /// What it complains of, if it fails.
+    fn attempt(&self, args: &[&str]) -> Result<(), String> {
         let output = Command::new("buildah")
             .args(["--root", &format!("{}/root", self.dir)])
             .args(["--runroot", &format!("{}/run", self.dir)])
@@ -53,14 +66,17 @@ impl Buildah {
             .args(args)
             .output()
             .unwrap();
-        assert!(
-            output.status.success(),
-            "{args:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
     }
 
-    fn build(&self, name: &str, context: &Path, dockerfile: &str) {
+    pub fn build(&self, name: &str, context: &Path, dockerfile: &str) {
+        self.try_build(name, context, dockerfile).unwrap();
+    }
+
+    pub fn try_build(&self, name: &str, context: &Path, dockerfile: &str) -> Result<(), String> {
         std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
         let context = context.to_str().unwrap();
         let how = [
@@ -71,8 +87,34 @@ impl Buildah {
             "--pull-never",
             "--network",
             "host",
+            "--format",
+            "docker",
         ];
-        self.run(&[&["bud"], how.as_slice(), &["-t", name, context]].concat());
+        let secret = format!("{}/../secret", self.dir);
+        let secret = match Path::new(&secret).exists() {
+            true => vec!["--secret".to_owned(), format!("id=corpus,src={secret}")],
+            false => Vec::new(),
+        };
+        let secret: Vec<&str> = secret.iter().map(String::as_str).collect();
+        self.attempt(&[&["bud"], how.as_slice(), &secret, &["-t", name, context]].concat())
+    }
+
+    /// The image as `docker save` writes it, in a store of its own: nothing of its config is lost.
+    pub fn archive(&self, name: &str) -> Store {
+        let archive = format!("{}/{name}.tar", self.dir);
+        self.run(&[
+            "push",
+            "-q",
+            name,
+            &format!("docker-archive:{archive}:{name}:latest"),
+        ]);
+        let store = Store::open(Path::new(&format!("{}/store-{name}", self.dir))).unwrap();
+        let reference = corten_image::Reference::parse(name).unwrap();
+        let silent = corten_image::progress::Progress::Silent;
+        corten_image::archive::import(&store, Path::new(&archive), Some(&reference), &silent)
+            .unwrap();
+        std::fs::remove_file(archive).unwrap();
+        store
     }
 
     /// The image as a store of its own.
@@ -83,7 +125,7 @@ impl Buildah {
     }
 }
 
-fn is_installed(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command
         .arg("--version")
@@ -93,7 +135,7 @@ fn is_installed(program: &str) -> bool {
 }
 
 /// What of a tree must agree: not the times, and a hard link may have either name.
-fn comparable(files: BTreeMap<String, Seen>) -> BTreeMap<String, Seen> {
+pub fn comparable(files: BTreeMap<String, Seen>) -> BTreeMap<String, Seen> {
     let mut comparable = BTreeMap::new();
     for (path, mut seen) in files {
         if path.is_empty() || path == "." {
@@ -115,9 +157,7 @@ fn agrees_with_buildah() {
         return;
     }
     let mut bench = Bench::new();
-    let buildah = Buildah {
-        dir: bench.dir.join("buildah").to_str().unwrap().to_owned(),
-    };
+    let buildah = Buildah::new(&bench);
     let base = bench.make_root();
     buildah.build("base", &bench.context(""), &base);
     bench.build("base", &base).unwrap();
@@ -168,7 +208,7 @@ fn agrees_with_buildah() {
     buildah.run(&["rmi", "--all", "--force"]);
 }
 
-fn fill(bench: &Bench) {
+pub fn fill(bench: &Bench) {
     for path in [
         "a.txt",
         "b.txt",

@@ -11,7 +11,7 @@ use crate::support::{Bench, output, runtime};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn program(bench: &Bench, args: &[&str]) -> Command {
+pub fn program(bench: &Bench, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_corten-image"));
     command.arg("--store").arg(bench.dir.join("store"));
     command

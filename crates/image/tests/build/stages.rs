@@ -159,3 +159,21 @@ fn triggers_run_in_the_next_build() {
         "{found}"
     );
 }
+
+#[test]
+fn what_is_cached_needs_nothing_unpacked() {
+    let mut bench = Bench::with_base();
+    bench.file("f", "f");
+    let dockerfile = "FROM base AS one\nRUN echo 1 > /one\n\
+        FROM base\nCOPY f /f\nCOPY --from=one /one /\nWORKDIR /w\n\
+        RUN --mount=from=one,source=one,target=/m --mount=source=f,target=/n cat /m /n > /o\n";
+    bench.build("image", dockerfile).unwrap();
+    let layers = bench.dir.join("store/layers");
+    std::fs::remove_dir_all(&layers).unwrap();
+    std::fs::create_dir(&layers).unwrap();
+    bench.store = corten_image::Store::open(&bench.dir.join("store")).unwrap();
+    // No runtime is looked for either.
+    bench.options.runtime = Some("/nonexistent".into());
+    assert_eq!(bench.build("image", dockerfile).unwrap().cached, 5);
+    assert_eq!(std::fs::read_dir(&layers).unwrap().count(), 0);
+}

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use corten_image::build::{Built, Cache, Failure, Interrupt, Options, build};
+use corten_image::build::{Built, Failure, Interrupt, Options, build};
 use corten_image::image::Layer;
 use corten_image::layer::LayerReader;
 use corten_image::progress::Progress;
-use corten_image::registry::Supply;
 use corten_image::tar::{EntryKind, Limits};
 use corten_image::{Image, Reference, Store};
 
@@ -32,6 +31,7 @@ pub struct Seen {
     /// Of a file (by whatever name) its content, of a link its target.
     pub content: String,
     pub mtime: i64,
+    pub xattrs: Vec<(String, String)>,
 }
 
 pub fn is_root() -> bool {
@@ -60,17 +60,8 @@ impl Bench {
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(dir.join("context")).unwrap();
         let store = Store::open(&dir.join("store")).unwrap();
-        let options = Options {
-            name: None,
-            file: None,
-            context: dir.join("context"),
-            args: BTreeMap::new(),
-            target: None,
-            cache: Cache::Use,
-            runtime: Some(runtime()),
-            source_date_epoch: None,
-            supply: Supply::none(),
-        };
+        let mut options = Options::new(dir.join("context"));
+        options.runtime = Some(runtime());
         Self {
             dir,
             store,
@@ -130,7 +121,7 @@ impl Bench {
     /// Builds `dockerfile` and calls the result `name`.
     pub fn build(&mut self, name: &str, dockerfile: &str) -> Result<Built, Failure> {
         self.file("Dockerfile", dockerfile);
-        self.options.name = Some(Reference::parse(name).unwrap());
+        self.options.names = vec![Reference::parse(name).unwrap()];
         let interrupt = Interrupt::new().unwrap();
         let built = build(&self.store, &self.options, &interrupt, &Progress::Silent);
         corten_sys::signal::unblock_all().unwrap();
@@ -217,6 +208,10 @@ fn apply(store: &Store, layer: &Layer, files: &mut BTreeMap<String, Seen>) {
     while let Some(entry) = reader.tar.next().unwrap() {
         let path = String::from_utf8(entry.path.clone()).unwrap();
         let path = path.trim_end_matches('/').to_owned();
+        if let Some(dir) = path.strip_suffix(".wh..wh..opq") {
+            files.retain(|path, _| !path.starts_with(dir));
+            continue;
+        }
         if let Some((dir, name)) = whiteout(&path) {
             let gone = format!("{dir}{name}");
             files.retain(|path, _| *path != gone && !path.starts_with(&format!("{gone}/")));
@@ -239,10 +234,19 @@ fn apply(store: &Store, layer: &Layer, files: &mut BTreeMap<String, Seen>) {
             owner: (entry.uid, entry.gid),
             content,
             mtime: entry.mtime.seconds,
+            xattrs: entry
+                .xattrs
+                .iter()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
         };
         files.insert(path, seen);
     }
     reader.finish().unwrap();
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// `dir/.wh.name` as (`dir/`, `name`).

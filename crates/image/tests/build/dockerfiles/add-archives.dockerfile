@@ -1,0 +1,4 @@
+FROM base
+ADD tree.tar /t/
+ADD tree.tgz /u
+ADD a.txt tree.tar /v/

@@ -1,0 +1,5 @@
+FROM base AS b
+ENTRYPOINT ["/entry"]
+CMD ["a"]
+FROM b
+ENTRYPOINT ["/other"]

@@ -1,0 +1,3 @@
+FROM base
+HEALTHCHECK CMD ["/check", "it"]
+HEALTHCHECK NONE

@@ -1,0 +1,3 @@
+FROM base
+ONBUILD RUN echo later
+ONBUILD ADD x /y
