@@ -7,7 +7,7 @@
 //! registry ─┤
 //! build ────┼─ store ── layer ── tar      reference, digest, error, progress: used by all
 //! bundle ───┤    └──── unpack ── tar
-//! run ── containers
+//! run ── containers ── commit
 //!  └ network
 //! ```
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ pub mod archive;
 pub mod build;
 
 pub mod bundle;
+pub mod commit;
 pub mod containers;
 pub mod digest;
 pub mod dockerfile;

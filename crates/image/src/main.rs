@@ -44,10 +44,14 @@ enum Progress {
 #[derive(Subcommand)]
 enum Verb {
     Build(Box<command::build::Args>),
+    Commit(command::commit::Args),
     Diff(command::diff::Args),
     Exec(command::exec::Args),
     Export(command::export::Args),
     History(command::history::Args),
+    /// What `commit` leaves with a container that it has paused
+    #[command(hide = true)]
+    Hold(command::commit::HoldArgs),
     Import(command::import::Args),
     Inspect(command::inspect::Args),
     Kill(command::stop::KillArgs),
@@ -97,16 +101,18 @@ impl Cli {
             Progress::Json => Style::Json,
             Progress::None => Style::None,
         });
-        if matches!(self.verb, Verb::Supervise(_)) {
+        if matches!(self.verb, Verb::Supervise(_) | Verb::Hold(_)) {
             command::start::shed()?;
         }
         let store = self.open_store()?;
         match &self.verb {
             Verb::Build(args) => command::build::run(&store, args)?,
+            Verb::Commit(args) => command::commit::run(&store, args)?,
             Verb::Diff(args) => command::diff::run(&store, args)?,
             Verb::Exec(args) => return command::exec::run(&store, args),
             Verb::Export(args) => command::export::run(&store, args)?,
             Verb::History(args) => command::history::run(&store, args)?,
+            Verb::Hold(args) => command::commit::hold(&store, args)?,
             Verb::Import(args) => command::import::run(&store, args)?,
             Verb::Inspect(args) => command::inspect::run(&store, args)?,
             Verb::Kill(args) => command::stop::kill(&store, args)?,

@@ -10,7 +10,7 @@ use corten_sys::process::Namespaces;
 use corten_sys::{Call, Errno};
 
 use crate::error::{Context, Error, Result};
-use crate::layer::diff::root_look;
+use crate::layer::diff::{RootLook, root_look};
 use crate::layer::{Diff, LayerWriter};
 use crate::store::{LayerDir, Scratch, files};
 use crate::unpack::metadata;
@@ -57,14 +57,7 @@ impl Workspace {
 
     /// Appends what was changed to `layer`. No overlay may be mounted on it any more.
     pub fn append_changes(&self, diff: &Diff, layer: &mut LayerWriter) -> Result<()> {
-        let before = match self.layers.last() {
-            Some(top) => root_look(top.as_fd())?,
-            None => (
-                0o755,
-                rustix::process::geteuid().as_raw(),
-                rustix::process::getegid().as_raw(),
-            ),
-        };
+        let before = look_before(&self.layers)?;
         diff.append(self.upper()?.as_fd(), before, layer)
     }
 
@@ -138,6 +131,18 @@ pub(crate) struct Writable<'a> {
     pub upper: BorrowedFd<'a>,
     pub work: BorrowedFd<'a>,
     pub syncs: Syncs,
+}
+
+/// How the root of an overlay over `layers` looks before anything is changed.
+pub(crate) fn look_before(layers: &[LayerDir]) -> Result<RootLook> {
+    match layers.last() {
+        Some(top) => root_look(top.as_fd()),
+        None => Ok((
+            0o755,
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        )),
+    }
 }
 
 /// Makes the directories of an overlay that is kept in `dir`, as [`Workspace::new`] does in a scratch directory.

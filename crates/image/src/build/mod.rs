@@ -11,8 +11,9 @@
 //! ends, nothing of it stays but what is in the store.
 
 mod archive;
+mod change;
 mod chmod;
-mod config;
+pub(crate) mod config;
 mod container;
 mod copy;
 mod exchange;
@@ -44,7 +45,7 @@ pub(crate) mod stubs;
 pub(crate) mod surroundings;
 pub(crate) mod time;
 mod transfer;
-mod tree;
+pub(crate) mod tree;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ use crate::error::{Context, Error, Result};
 use crate::progress::Progress;
 use crate::registry::Supply;
 use crate::store::Store;
+pub(crate) use change::change;
 pub use exchange::{Exchange, Way};
 use interrupt::Halt;
 pub use interrupt::Interrupt;

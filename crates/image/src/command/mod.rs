@@ -3,6 +3,7 @@
 
 pub mod build;
 mod build_options;
+pub mod commit;
 mod containers;
 pub mod diff;
 pub mod exec;

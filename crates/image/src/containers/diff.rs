@@ -12,7 +12,7 @@ use super::Container;
 use crate::error::{Context, Error, Kind, Result};
 use crate::layer::OPAQUE_XATTR;
 use crate::overlay;
-use crate::store::{Store, files};
+use crate::store::{LayerDir, Store, files};
 use crate::unpack::{DEEPEST, is_whiteout};
 
 /// How a path was changed.
@@ -40,23 +40,26 @@ pub fn changes(store: &Store, container: &Container) -> Result<Vec<Change>> {
     let compare = || -> Result<Vec<Change>> {
         let lease = store.lease()?;
         let layers = container.layers(store, &lease)?;
-        let below = match layers.as_slice() {
-            [] => None,
-            // One alone is no overlay.
-            [only] => Some(files::open_dir(only, ".")?),
-            several => {
-                let top_first: Vec<BorrowedFd<'_>> =
-                    several.iter().rev().map(AsFd::as_fd).collect();
-                let mount =
-                    overlay::merged(&top_first, None).context("mount the image's layers")?;
-                Some(files::open_dir(&mount, ".")?)
-            }
-        };
+        let below = below(&layers)?;
         let mut walk = Walk { found: Vec::new() };
         walk.dir(container.upper()?.as_fd(), below, b"", 0)?;
         Ok(walk.found)
     };
     compare().with_context(|| format!("compare container {}", container.shown()))
+}
+
+/// The image's tree, to read; none if it has no layers.
+pub(crate) fn below(layers: &[LayerDir]) -> Result<Option<OwnedFd>> {
+    Ok(match layers {
+        [] => None,
+        // One alone is no overlay.
+        [only] => Some(files::open_dir(only, ".")?),
+        several => {
+            let top_first: Vec<BorrowedFd<'_>> = several.iter().rev().map(AsFd::as_fd).collect();
+            let mount = overlay::merged(&top_first, None).context("mount the image's layers")?;
+            Some(files::open_dir(&mount, ".")?)
+        }
+    })
 }
 
 struct Walk {

@@ -10,6 +10,7 @@
 pub mod document;
 mod foreground;
 mod given;
+mod hold;
 mod life;
 pub mod limits;
 pub mod mounts;
@@ -24,6 +25,7 @@ use std::ffi::OsStr;
 
 pub use foreground::run as run_in_foreground;
 pub use given::host;
+pub use hold::{Paused, hold};
 pub(crate) use life::put_away;
 pub use process::{Exec, exec, first_pid};
 pub use runtime::Runtime;

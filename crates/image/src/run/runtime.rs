@@ -118,6 +118,23 @@ impl Runtime {
         self.call(command).with_context(|| format!("send {signal}"))
     }
 
+    /// Stops all of the container's processes where they are, until [`Runtime::resume`].
+    pub fn pause(&self) -> Result<()> {
+        self.tell("pause")
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) -> Result<()> {
+        self.tell("resume")
+    }
+
+    fn tell(&self, verb: &str) -> Result<()> {
+        let mut command = self.command(verb);
+        self.named(&mut command).stdout(Stdio::null());
+        self.call(command)
+            .with_context(|| format!("{verb} the container"))
+    }
+
     /// Kills whatever is alive, and removes what the runtime has of it; nothing if there is nothing.
     pub fn delete(&self) -> Result<()> {
         if !self.state.is_dir() {

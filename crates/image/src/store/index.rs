@@ -154,6 +154,20 @@ impl Store {
         .with_context(|| format!("name {key}"))
     }
 
+    /// Keeps a manifest or index that is in the store without a name: it is found by its id.
+    pub fn keep_unnamed(&self, _lease: &Lease, descriptor: &Descriptor) -> Result<()> {
+        self.change_index(|manifests| {
+            // Under a name it is kept as well; another entry would be one more to remove.
+            if !manifests
+                .iter()
+                .any(|entry| entry.digest() == descriptor.digest())
+            {
+                manifests.push(descriptor.clone());
+            }
+        })
+        .context("keep the image without a name")
+    }
+
     /// Takes the name away. The content stays until [`Store::collect`].
     pub fn remove_name(&self, reference: &Reference) -> Result<()> {
         let entry = self.find(reference)?;

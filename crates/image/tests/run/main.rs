@@ -9,6 +9,7 @@
     clippy::unwrap_used
 )]
 
+mod commit;
 mod detached;
 mod foreground;
 mod lost;
