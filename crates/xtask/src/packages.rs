@@ -21,8 +21,16 @@ pub const INTEGRATION: &[&str] = &[
     "uidmap",
 ];
 
-/// What the tests of corten-image speak to, and other tools that use it as well.
-pub const REGISTRY: &[&str] = &["docker-registry", "openssl", "podman", "skopeo"];
+/// What the tests of corten-image speak to, and other tools for images that they compare with.
+pub const IMAGES: &[&str] = &[
+    "buildah",
+    "docker-registry",
+    "openssl",
+    "podman",
+    "runc",
+    "skopeo",
+    "umoci",
+];
 
 /// What `bench` and `faults` run.
 pub const MEASURING: &[&str] = &["busybox-static", "strace"];

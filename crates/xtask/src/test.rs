@@ -9,7 +9,7 @@ pub fn run() -> Result<()> {
     if workspace::is_root() {
         // The image builder's tests run a busybox too.
         packages::ensure(packages::INTEGRATION)?;
-        packages::ensure(packages::REGISTRY)?;
+        packages::ensure(packages::IMAGES)?;
     }
     report::step("unit tests");
     command::run(workspace::cargo().args([
