@@ -125,7 +125,10 @@ impl Container<'_> {
             .arg(self.id);
         match (self.output.progress, self.output.label) {
             (Progress::Silent, _) => command.stdout(Stdio::null()).stderr(Stdio::null()),
-            (_, Some(_)) => command.stdout(Stdio::piped()).stderr(Stdio::piped()),
+            // A program that reads events can't take anything else.
+            (Progress::Events, _) | (_, Some(_)) => {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped())
+            }
             (_, None) => command.stdout(std::io::stderr()),
         };
         let mut child = spawn(&mut command, self.keep)?;

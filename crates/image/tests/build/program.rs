@@ -181,3 +181,23 @@ fn builds_at_the_same_time_share_a_store() {
     assert!(manifests.iter().all(|digest| *digest == manifests[0]));
     assert_eq!(left_in_tmp(&bench.dir.join("store")), 0);
 }
+
+#[test]
+fn events_are_all_that_a_program_reads() {
+    let bench = Bench::with_base();
+    bench.file("Dockerfile", "FROM base\nRUN echo out; echo err >&2\n");
+    let mut command = program(&bench, &["-t", "a", "-t", "b", "--format", "json"]);
+    let output = command.args(["--progress", "json"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let events = String::from_utf8(output.stderr).unwrap();
+    let mut lines = Vec::new();
+    for line in events.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).expect(line);
+        lines.extend(event["text"].as_str().map(str::to_owned));
+    }
+    assert!(lines.contains(&"out".to_owned()), "{events}");
+    assert!(lines.contains(&"err".to_owned()), "{events}");
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["name"], "a:latest");
+    assert_eq!(result["names"], serde_json::json!(["a:latest", "b:latest"]));
+}
