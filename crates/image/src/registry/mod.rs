@@ -12,7 +12,7 @@
 
 mod certificates;
 mod challenge;
-pub(crate) mod client;
+mod client;
 pub mod credentials;
 pub(crate) mod download;
 mod helper;

@@ -132,8 +132,11 @@ fn is_missing(store: &Store, reference: &Reference, platform: &Platform) -> Resu
         Err(error) if error.kind() == Kind::NotFound => return Ok(true),
         Err(error) => return Err(error),
     };
-    if reference.host().is_none() || Document::of(entry.descriptor.media_type())? != Document::Index
-    {
+    let is_index = matches!(
+        Document::of(entry.descriptor.media_type()),
+        Ok(Document::Index)
+    );
+    if !is_index || reference.host().is_none() {
         return Ok(false);
     }
     match Image::read_for(store, &entry.descriptor, platform) {

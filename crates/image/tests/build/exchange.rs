@@ -3,20 +3,27 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use corten_image::Store;
 use corten_image::build::Exchange;
+use corten_image::registry::{self, AuthFiles, CertsDirs, Policy, Supply};
 
 use crate::server::{Server, answer};
 use crate::support::Bench;
 
 const DOCKERFILE: &str = "FROM base AS a\nRUN echo a > /a\nFROM base\nCOPY --from=a /a /b\nWORKDIR /w\nRUN echo c > /c\nRUN true\n";
 
-/// A registry that takes what it is sent, and says what it was told.
-fn registry() -> Server {
-    let content: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::default();
+/// By path.
+type Content = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+
+/// A registry that takes what it is sent, and says what it was told, to whoever knows `password`.
+fn served(content: &Content, password: Option<&'static str>) -> Server {
+    let content = content.clone();
     Server::new(move |request| {
+        if password.is_some() && request.header("authorization") != password {
+            return answer(401, "").header("www-authenticate", "Basic realm=\"x\"");
+        }
         let mut content = content.lock().unwrap();
         let path = request.path().to_owned();
         let query = request.target.split("digest=").nth(1).unwrap_or_default();
@@ -53,14 +60,63 @@ fn registry() -> Server {
 #[test]
 fn by_way_of_a_registry() {
     let mut bench = Bench::with_base();
-    let registry = registry();
-    let name = format!("{}/cache:latest", registry.address);
-    let place = Exchange::Registry(corten_image::Reference::parse(&name).unwrap());
-    bench.options.cache_from = vec![place.clone()];
-    bench.options.cache_to = vec![place];
+    let registry = served(&Content::default(), None);
+    bench.options.cache_from = vec![place_in(&registry)];
+    bench.options.cache_to = vec![place_in(&registry)];
     assert_eq!(bench.build("image", DOCKERFILE).unwrap().cached, 0);
     forget(&mut bench);
     assert_eq!(bench.build("image", DOCKERFILE).unwrap().cached, 5);
+}
+
+fn place_in(registry: &Server) -> Exchange {
+    let name = format!("{}/cache:latest", registry.address);
+    Exchange::Registry(corten_image::Reference::parse(&name).unwrap())
+}
+
+/// Written to the registry alone, with the user's password for it; read from its mirror, which has another.
+#[test]
+fn by_way_of_a_mirror() {
+    let mut bench = Bench::with_base();
+    let content = Content::default();
+    // "user:secret" and "mirror:word"
+    let own = served(&content, Some("Basic dXNlcjpzZWNyZXQ="));
+    let mirror = served(&content, Some("Basic bWlycm9yOndvcmQ="));
+    let auth = bench.dir.join("auth.json");
+    let [own_name, mirror_name] = [&own.address, &mirror.address];
+    let text = format!(
+        r#"{{"auths": {{"{own_name}": {{"auth": "dXNlcjpzZWNyZXQ="}}, "{mirror_name}": {{"auth": "bWlycm9yOndvcmQ="}}}}}}"#
+    );
+    std::fs::write(&auth, text).unwrap();
+    let certs = bench.dir.join("certs.d");
+    std::fs::create_dir_all(certs.join(own_name)).unwrap();
+    let text = format!("[host.\"http://{mirror_name}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+    std::fs::write(certs.join(own_name).join("hosts.toml"), text).unwrap();
+    let options = |auth_files| registry::Options {
+        auth_files,
+        certs_dirs: CertsDirs::new(vec![certs.clone()]),
+        ..registry::Options::default()
+    };
+
+    // Who has no password is told so, and has built nothing for a cache.
+    bench.options.cache_to = vec![place_in(&own)];
+    bench.options.supply = Supply::new(Policy::Never, options(AuthFiles::default()));
+    let found = bench.fail(DOCKERFILE);
+    assert!(
+        found.contains("write cache") && found.contains("401"),
+        "{found}"
+    );
+    assert!(content.lock().unwrap().is_empty());
+
+    let auth_files = AuthFiles::new(vec![auth]);
+    bench.options.supply = Supply::new(Policy::Never, options(auth_files));
+    bench.build("image", DOCKERFILE).unwrap();
+    assert!(mirror.seen().is_empty());
+    bench.options.cache_from = std::mem::take(&mut bench.options.cache_to);
+    forget(&mut bench);
+    let before = own.seen().len();
+    assert_eq!(bench.build("image", DOCKERFILE).unwrap().cached, 5);
+    assert_eq!(own.seen().len(), before);
+    assert!(!mirror.seen().is_empty());
 }
 
 /// A bench that has written its cache, and where.

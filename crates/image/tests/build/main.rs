@@ -13,6 +13,7 @@ mod outputs;
 mod parallel;
 mod peer;
 mod program;
+mod pull;
 mod refusals;
 mod remote;
 mod reproducible;

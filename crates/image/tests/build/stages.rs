@@ -177,3 +177,22 @@ fn what_is_cached_needs_nothing_unpacked() {
     assert_eq!(bench.build("image", dockerfile).unwrap().cached, 5);
     assert_eq!(std::fs::read_dir(&layers).unwrap().count(), 0);
 }
+
+#[test]
+fn what_a_build_unpacked_has_its_manifest() {
+    let mut bench = Bench::with_base();
+    let dockerfile = "FROM base\nRUN echo 1 > /f; ln /f /g; rm -r /etc/group; mkdir /d; chmod 2750 /d\n\
+        COPY Dockerfile /d/\nCOPY --link Dockerfile /e/\nRUN true; rm -r /d; mkdir /d\n";
+    bench.build("image", dockerfile).unwrap();
+    let lease = bench.store.lease().unwrap();
+    let layers = bench.image("image").layers;
+    assert_eq!(layers.len(), 5);
+    for layer in &layers {
+        let dir = bench.store.layer_dir(&lease, &layer.chain_id).unwrap();
+        assert_eq!(bench.store.damages(&dir.unwrap()).unwrap(), []);
+    }
+    let dir = bench.store.layer_dir(&lease, &layers[1].chain_id).unwrap();
+    let dir = dir.unwrap();
+    std::fs::write(dir.path().join("f"), "2\n").unwrap();
+    assert!(!bench.store.damages(&dir).unwrap().is_empty());
+}
