@@ -2,7 +2,13 @@
 //! The least that unpacking an image into one directory per layer can cost: each blob read and hashed, decompressed, hashed
 //! again, and written, on as many threads as there are processors; nothing checked, nothing merged, nothing made durable.
 //! What measures unpackers runs it beside them: `floor LAYOUT DIRECTORY`, for gzip layers of an OCI layout with one image.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs
+)]
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -164,6 +164,8 @@ fn what_was_unpacked_is_sound() {
 }
 
 type Damage = fn(&Path);
+/// A layer, what is done to it, and what is said of that.
+type Case = (usize, Damage, &'static [(&'static str, &'static str)]);
 
 #[test]
 fn each_damage_is_named_and_mended() {
@@ -171,7 +173,7 @@ fn each_damage_is_named_and_mended() {
         return;
     }
     let bench = Bench::new("repair-each");
-    let cases: Vec<(usize, Damage, &[(&str, &str)])> = vec![
+    let cases: Vec<Case> = vec![
         (
             0,
             |tree| truncate(&tree.join("d/large")),

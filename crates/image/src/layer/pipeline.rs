@@ -286,11 +286,13 @@ mod tests {
             .map(|&(start, size)| *blake3::hash(&tar[start..start + size]).as_bytes())
             .collect();
         for cut in [1, 7, 511, 512, 513, 1000, 3000, 4096, 10_000] {
-            let mut found = Files::default();
-            found.waiting = files
-                .iter()
-                .map(|&(start, size)| (start as u64, size as u64))
-                .collect();
+            let waiting = files.iter().copied();
+            let mut found = Files {
+                waiting: waiting
+                    .map(|(start, size)| (start as u64, size as u64))
+                    .collect(),
+                ..Files::default()
+            };
             for (number, chunk) in tar.chunks(cut).enumerate() {
                 found.update((number * cut) as u64, chunk);
             }

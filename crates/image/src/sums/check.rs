@@ -80,13 +80,11 @@ fn differs(should: &Node, found: &Node) -> Option<How> {
                 size: has,
                 sum: other,
             },
-        ) => {
-            if (size, sum) != (has, other) {
-                return Some(How::Content {
-                    has: *has,
-                    should: *size,
-                });
-            }
+        ) if (size, sum) != (has, other) => {
+            return Some(How::Content {
+                has: *has,
+                should: *size,
+            });
         }
         (a, b) if a != b => return Some(How::Type),
         _ => {}
