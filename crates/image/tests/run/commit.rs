@@ -12,10 +12,10 @@ fn seen(world: &World, image: &str) -> String {
     world.ok(&["run", "--rm", image, "sh", "-c", SEE])
 }
 
-/// Names, kinds, modes, owners, times, link counts and content of all but what is mounted.
+/// Names, kinds, modes, owners, times and content of all but what is mounted.
 const SEE: &str = "cd /; for top in bin data etc home opt gone new; do [ -e $top ] || continue; \
     find $top -type f -name 'host*' -prune -o -name resolv.conf -prune -o -print | sort | while read -r path; do \
-    stat -c '%n %F %a %u:%g %Y %h %N' \"$path\"; [ -f \"$path\" ] && [ ! -L \"$path\" ] && md5sum < \"$path\"; done; \
+    stat -c '%n %F %a %u:%g %Y %N' \"$path\"; [ -f \"$path\" ] && [ ! -L \"$path\" ] && md5sum < \"$path\"; done; \
     done; true";
 
 /// A base with something to change.
@@ -47,10 +47,12 @@ fn holds_what_the_container_saw() {
             "{after}"
         );
         assert!(
-            after.contains("new regular file 4711 0:0 1234567 1"),
+            after.contains("new regular file 4711 0:0 1234567 new"),
             "{after}"
         );
         assert_eq!(before, after);
+        let linked = "[ /opt/l -ef /opt/deep/l ]";
+        world.ok(&["run", "--rm", "changed:1", "sh", "-c", linked]);
         let inspected = inspect(world, "changed:1");
         assert_eq!(inspected["id"], id.as_str());
         let history = inspected["config"]["history"].as_array().unwrap();
