@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use corten_image::Reference;
 use corten_image::dockerfile::ignore::Ignore;
 use corten_image::dockerfile::scope::{Globals, Platform};
 use corten_image::dockerfile::{parse, word};
-use corten_image::Reference;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -30,7 +30,8 @@ fuzz_target!(|text: &str| {
         }
     }
     if let Ok(reference) = Reference::parse(text) {
-        let again = Reference::parse(&reference.to_string()).expect("a name that was read is a name");
+        let again =
+            Reference::parse(&reference.to_string()).expect("a name that was read is a name");
         assert_eq!(again.to_string(), reference.to_string());
     }
     // A pattern that is taken is one that can be asked.

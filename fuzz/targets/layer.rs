@@ -44,7 +44,10 @@ fn read(bytes: &[u8]) -> Option<Vec<(Entry, Vec<u8>)>> {
     while let Some(entry) = reader.next().ok()? {
         assert!(!entry.path.is_empty() && entry.path.len() <= LIMITS.path);
         assert!(!entry.path.contains(&0), "{entry:?}");
-        assert!(entry.kind == EntryKind::File || entry.size == 0, "{entry:?}");
+        assert!(
+            entry.kind == EntryKind::File || entry.size == 0,
+            "{entry:?}"
+        );
         assert!(entry.mode <= 0o7777 && entry.mtime.nanos < 1_000_000_000);
         let mut content = Vec::new();
         reader.read_to_end(&mut content).ok()?;
