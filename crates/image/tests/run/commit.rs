@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::{World, in_world, wait_for};
 
@@ -260,18 +261,24 @@ fn a_killed_commit_leaves_nothing_paused() {
                 events.is_ok_and(|events| events.contains("frozen 1"))
             })
         };
-        let mut child = world.spawn(&["commit", "c", "never"]);
-        wait_for("the pause", || frozen().then_some(()));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        wait_for("the end of the pause", || (!frozen()).then_some(()));
-        wait_for("the holder's end", || {
-            let left = world.census();
-            let more: Vec<_> = left.difference(&before).collect();
-            more.iter()
-                .all(|line| line.starts_with("unfinished"))
-                .then_some(())
-        });
+        for round in 0..6 {
+            let mut child = world.spawn(&["commit", "c", "never"]);
+            match round {
+                0 => wait_for("the pause", || frozen().then_some(())),
+                // From its first instruction on.
+                _ => std::thread::sleep(Duration::from_millis(round * round * 4)),
+            }
+            child.kill().unwrap();
+            assert_eq!(child.wait().unwrap().code(), None);
+            wait_for("the holder's end", || {
+                let left = world.census();
+                let more: Vec<_> = left.difference(&before).collect();
+                more.iter()
+                    .all(|line| line.starts_with("unfinished"))
+                    .then_some(())
+            });
+            assert!(!frozen(), "round {round}");
+        }
         assert_ne!(world.run(&["inspect", "never"]).code, Some(0));
         // What it had begun is swept, and the next one is whole.
         world.ok(&["commit", "c", "whole"]);
