@@ -156,7 +156,7 @@ fn layer(
 
 /// Where the runtime has made a directory or a file to mount something on, relative to the root.
 fn mount_points(container: &Container, layers: &[LayerDir]) -> Result<Vec<Vec<u8>>> {
-    let bytes = match files::open_dir(&container.dir(), "bundle") {
+    let bytes = match files::open_dir(container.dir(), "bundle") {
         Ok(bundle) => files::read_file(&bundle, "config.json", DOCUMENT_CAP)?,
         // It was never started.
         Err(error) if error.errno() == corten_sys::Errno::NOENT => None,
@@ -232,7 +232,7 @@ impl<'a> Quiet<'a> {
     /// What came of the walk, when the container goes on.
     fn end<T>(self, store: &Store, container: &Container, walked: Result<T>) -> Result<T> {
         match self {
-            Self::Locked(_) => return walked,
+            Self::Locked(_) => walked,
             Self::Paused(paused) => {
                 let resumed = paused.resume();
                 let walked = walked?;
