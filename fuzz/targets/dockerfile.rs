@@ -21,7 +21,7 @@ fuzz_target!(|text: &str| {
             assert!(stage.steps.iter().all(|step| step.line <= lines));
         }
     }
-    let globals = Globals::new(BTreeMap::new(), &Platform::host());
+    let globals = Globals::new(BTreeMap::new(), &Platform::host(), &Platform::host());
     for line in text.lines() {
         if let Ok(expanded) = word::expand(line, '\\', &globals)
             && !line.contains(['$', '\\', '"', '\''])
