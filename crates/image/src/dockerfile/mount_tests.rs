@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Tables for `mount`: what the options of `RUN --mount` become, and what is refused with which words.
 
 use super::*;
 
