@@ -495,6 +495,6 @@ fn random_layers_are_as_the_model_has_them() {
         applied > wanted / 10 && refused > wanted / 100,
         "{applied} {refused}"
     );
-    // Links that only another layer explains.
-    assert!(only_flat < applied / 20, "{only_flat} of {applied}");
+    // Links that only another layer explains: random paths go through them much more often than those of tools.
+    assert!(only_flat < applied / 5, "{only_flat} of {applied}");
 }

@@ -59,7 +59,8 @@ impl Settling<'_> {
                     }
                     _ => return Err(Error::corrupt("a link below, which leads to no directory")),
                 };
-                if self.below(&target)?.is_none() {
+                if self.below(&target)?.is_none() || is_in_its_own_way(here.as_fd(), path, &target)?
+                {
                     // Before or after this was written: the order is not known any more.
                     return Err(Error::unsupported(
                         "it is a link in a layer below, to what this layer replaces",
@@ -158,6 +159,21 @@ impl Settling<'_> {
         }
         Ok(Some(done.join(&b'/')))
     }
+}
+
+/// Whether the directory `path` would, among what it holds, be moved over itself or over what it is in.
+fn is_in_its_own_way(here: BorrowedFd<'_>, path: &[u8], target: &[u8]) -> Result<bool> {
+    let inside = match target {
+        b"" => Some(path),
+        target => path
+            .strip_prefix(target)
+            .and_then(|rest| rest.strip_prefix(b"/")),
+    };
+    let first = inside.and_then(|rest| rest.split(|&byte| byte == b'/').next());
+    Ok(match first {
+        Some(first) => lstat(here, first).is_ok(),
+        None => false,
+    })
 }
 
 /// Moves all of one directory of a layer into another.
