@@ -251,6 +251,9 @@ impl<'a> Quiet<'a> {
 fn still_there(store: &Store, container: &Container) -> Result<()> {
     match files::open_dir(store.containers(), container.id()) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Error::new(Kind::NotFound, "it was removed meanwhile")),
+        Err(error) if error.errno() == corten_sys::Errno::NOENT => {
+            Err(Error::new(Kind::NotFound, "it was removed meanwhile"))
+        }
+        Err(error) => Err(error.into()),
     }
 }
