@@ -59,8 +59,7 @@ impl Settling<'_> {
                     }
                     _ => return Err(Error::corrupt("a link below, which leads to no directory")),
                 };
-                if self.below(&target)?.is_none() || is_in_its_own_way(here.as_fd(), path, &target)?
-                {
+                if self.is_hidden(&target)? || is_in_its_own_way(here.as_fd(), path, &target)? {
                     // Before or after this was written: the order is not known any more.
                     return Err(Error::unsupported(
                         "it is a link in a layer below, to what this layer replaces",
@@ -117,6 +116,17 @@ impl Settling<'_> {
             }
         }
         Ok(here)
+    }
+
+    /// Whether this layer deletes what the layers below have in the directory `path`.
+    fn is_hidden(&self, path: &[u8]) -> Result<bool> {
+        if self.below(path)?.is_none() {
+            return Ok(true);
+        }
+        match open_strictly(self.tree, path)? {
+            Some(here) => is_opaque(here.as_fd()),
+            None => Ok(false),
+        }
     }
 
     /// Where a path leads below, link by link, with the tree as root. None if that is nowhere.
