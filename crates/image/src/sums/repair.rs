@@ -68,7 +68,7 @@ impl Repair<'_> {
     }
 
     /// The content of all files that need some, as files of the scratch directory.
-    fn contents(&self, damages: &[Damage], progress: &Progress) -> Result<HashMap<Sum, OwnedFd>> {
+    fn contents(&self, damages: &[Damage], progress: &Progress) -> Result<HashSet<Sum>> {
         let mut wanted: HashMap<Sum, u64> = HashMap::new();
         for damage in damages {
             let node = self.should.get(&damage.path);
@@ -79,21 +79,22 @@ impl Repair<'_> {
                 wanted.insert(*sum, *size);
             }
         }
-        let mut found = HashMap::new();
+        let mut found = HashSet::new();
         if wanted.values().any(|size| *size == 0) {
             let empty = *blake3::hash(b"").as_bytes();
-            found.insert(empty, self.content_file(&empty)?);
+            drop(self.create(&content(&empty)?)?);
+            found.insert(empty);
         }
         // A hard link to a file of a layer below has brought it up.
         for layer in self.layers.iter().rev() {
-            wanted.retain(|sum, _| !found.contains_key(sum));
+            wanted.retain(|sum, _| !found.contains(sum));
             if wanted.is_empty() {
                 break;
             }
             self.search(layer, &wanted, &mut found, progress)
                 .with_context(|| format!("read layer {}", layer.digest))?;
         }
-        wanted.retain(|sum, _| !found.contains_key(sum));
+        wanted.retain(|sum, _| !found.contains(sum));
         match wanted.is_empty() {
             true => Ok(found),
             false => Err(Error::corrupt(
@@ -107,20 +108,20 @@ impl Repair<'_> {
         &self,
         layer: &Layer,
         wanted: &HashMap<Sum, u64>,
-        found: &mut HashMap<Sum, OwnedFd>,
+        found: &mut HashSet<Sum>,
         progress: &Progress,
     ) -> Result<()> {
         let sizes: HashSet<u64> = wanted.values().copied().collect();
         let task = progress.bytes(format!("repair {}", layer.digest.short()), layer.size);
         let mut reader =
             LayerReader::open(self.store, layer, Limits::default(), Some(task.clone()))?;
-        let mut fresh = Vec::new();
+        let mut fresh = HashSet::new();
         while let Some(entry) = reader.tar.next()? {
             if entry.kind != EntryKind::File || entry.size == 0 || !sizes.contains(&entry.size) {
                 continue;
             }
-            let name = CString::from(c"candidate");
-            let mut file = File::from(self.create(&name)?);
+            let name = c"candidate";
+            let mut file = File::from(self.create(name)?);
             let mut hasher = blake3::Hasher::new();
             loop {
                 let content = reader.tar.content()?;
@@ -133,25 +134,20 @@ impl Repair<'_> {
                 reader.tar.consume(count)?;
             }
             let sum = *hasher.finalize().as_bytes();
-            rustix::fs::unlinkat(self.scratch, name.as_c_str(), AtFlags::empty())
-                .call("unlink", || files::shown(name.as_c_str()))?;
-            if wanted.contains_key(&sum) {
-                fresh.push((sum, OwnedFd::from(file)));
+            if wanted.contains_key(&sum) && fresh.insert(sum) {
+                let kept = content(&sum)?;
+                rustix::fs::renameat(self.scratch, name, self.scratch, kept.as_c_str())
+                    .call("rename", || files::shown(name))?;
+                continue;
             }
+            rustix::fs::unlinkat(self.scratch, name, AtFlags::empty())
+                .call("unlink", || files::shown(name))?;
         }
         // Only now is it proven that the blob is what the image names.
         reader.finish()?;
         task.done("");
         found.extend(fresh);
         Ok(())
-    }
-
-    /// An empty file without a name.
-    fn content_file(&self, _sum: &Sum) -> Result<OwnedFd> {
-        let fd = self.create(c"candidate")?;
-        rustix::fs::unlinkat(self.scratch, c"candidate", AtFlags::empty())
-            .call("unlink", || "candidate".into())?;
-        Ok(fd)
     }
 
     fn create(&self, name: &std::ffi::CStr) -> Result<OwnedFd> {
@@ -176,7 +172,7 @@ impl Repair<'_> {
     fn mend<'a>(
         &'a self,
         damage: &Damage,
-        contents: &HashMap<Sum, OwnedFd>,
+        contents: &HashSet<Sum>,
         touched: &mut BTreeSet<&'a [u8]>,
     ) -> Result<()> {
         let Some((path, node)) = self.should.get_key_value(&damage.path) else {
@@ -208,7 +204,7 @@ impl Repair<'_> {
     }
 
     /// Makes [`NEW`] look as `node`.
-    fn make(&self, node: &Node, contents: &HashMap<Sum, OwnedFd>) -> Result<()> {
+    fn make(&self, node: &Node, contents: &HashSet<Sum>) -> Result<()> {
         let at = self.scratch.as_fd();
         let device = |kind, major, minor| {
             let number = rustix::fs::makedev(major, minor);
@@ -217,12 +213,15 @@ impl Repair<'_> {
         };
         match &node.what {
             What::File { sum, .. } => {
-                let source = contents
-                    .get(sum)
-                    .ok_or_else(|| Error::corrupt("its content was not found"))?;
+                if !contents.contains(sum) {
+                    return Err(Error::corrupt("its content was not found"));
+                }
+                let source = files::open_regular(
+                    self.scratch,
+                    blake3::Hash::from_bytes(*sum).to_hex().as_str(),
+                )?;
+                let mut source = File::from(source);
                 let mut copy = File::from(self.create(c"new")?);
-                let mut source = File::from(source.try_clone()?);
-                io::Seek::rewind(&mut source)?;
                 io::copy(&mut source, &mut copy)?;
                 return dress(copy.as_fd(), node);
             }
@@ -302,6 +301,11 @@ fn dress(fd: BorrowedFd<'_>, node: &Node) -> Result<()> {
             .call("fsetxattr", || shown(name))?;
     }
     Ok(rustix::fs::futimens(fd, &metadata::times(node.mtime)).call("utimens", String::new)?)
+}
+
+/// The name of a content in the scratch directory: there may be more of them than a process may have open.
+fn content(sum: &Sum) -> Result<CString> {
+    c_string(blake3::Hash::from_bytes(*sum).to_hex().as_bytes())
 }
 
 fn c_string(name: &[u8]) -> Result<CString> {
