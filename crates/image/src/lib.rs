@@ -5,7 +5,7 @@
 //! ```text
 //! archive ──┐
 //! registry ─┤
-//! build ────┼─ store ── layer ── tar      reference, digest, error, progress: used by all
+//! build ────┼─ store ── layer ── tar      reference, digest, error, options, progress: used by all
 //! bundle ───┤    └──── unpack ── tar
 //! run ── containers ── commit
 //!  └ network
@@ -25,6 +25,7 @@ pub mod image;
 pub mod layer;
 pub mod mounts;
 pub mod network;
+pub mod options;
 pub mod overlay;
 pub mod progress;
 pub mod reference;

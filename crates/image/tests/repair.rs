@@ -433,6 +433,47 @@ fn nothing_is_mended_out_of_a_damaged_blob_or_under_a_user() {
     assert!(no_scratch(&bench.store));
 }
 
+#[test]
+fn more_files_are_mended_than_a_process_may_have_open() {
+    if !is_root("more_files_are_mended_than_a_process_may_have_open") {
+        return;
+    }
+    const FILES: usize = 1000;
+    let dir = Dir::new("repair-many");
+    let path = dir.join("store");
+    let store = Store::open(&path).unwrap();
+    let contents: Vec<String> = (0..FILES).map(|number| format!("{number:05}")).collect();
+    let layer = contents.iter().map(|content| {
+        let content: &'static str = content.clone().leak();
+        file(&format!("d/{content}"), content.as_bytes())
+    });
+    image(&store, "test:1", Compression::Gzip, &[layer.collect()]).unwrap();
+    let image = store.image(&Reference::parse("test:1").unwrap()).unwrap();
+    let lease = store.lease().unwrap();
+    let (limits, silent) = (Limits::default(), Progress::Silent);
+    drop(store.layer_dirs(&lease, &image.layers, limits, &silent));
+    drop(lease);
+    let tree = path.join("layers").join(image.layers[0].chain_id.hex());
+    for content in &contents {
+        truncate(&tree.join("d").join(content));
+    }
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_corten-image"))
+        .arg("--store")
+        .arg(&path)
+        .arg("repair")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().count(), FILES);
+    for content in &contents {
+        let found = std::fs::read_to_string(tree.join("d").join(content)).unwrap();
+        assert_eq!(found, *content);
+    }
+}
+
 fn truncate(path: &Path) {
     std::fs::File::create(path).unwrap();
 }

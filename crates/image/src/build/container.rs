@@ -63,7 +63,7 @@ fn set_limits(spec: &mut Spec, surroundings: &Surroundings) -> Result<()> {
         return Ok(());
     };
     let mut limits = Vec::new();
-    for limit in &surroundings.limits {
+    for limit in &surroundings.ulimits {
         let kind: PosixRlimitType = serde_json::from_value(limit.name.clone().into())
             .map_err(|error| Error::invalid(format!("--ulimit: {error}")))?;
         let limit = PosixRlimitBuilder::default()

@@ -72,7 +72,7 @@ pub use options::{Cache, Options, Source};
 pub use output::{Dest, Output};
 pub use secrets::{Secret, Secrets};
 use stage::Finished;
-pub use surroundings::{Limit, Surroundings};
+pub use surroundings::Surroundings;
 use tree::Tree;
 
 /// A Dockerfile and a .dockerignore may not be larger than this.

@@ -3,6 +3,7 @@
 //!
 //! Runs as root; called by `run`.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,10 @@ use rustix::fs::{Mode, OFlags};
 use super::made::{Made, Source};
 use super::place::Owner;
 use super::run::{HOSTNAME, SCRIPT};
+use crate::dockerfile::Network;
 use crate::dockerfile::mount::Access;
-use crate::dockerfile::{Network, options};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::options::Ulimit;
 
 /// Larger files of the host are not taken into the container.
 const HOST_FILE_CAP: usize = 1 << 20;
@@ -25,22 +27,11 @@ pub struct Surroundings {
     /// `--network`: of the RUNs that don't say.
     pub network: Network,
     /// `--add-host`: name and address.
-    pub hosts: Vec<(String, String)>,
+    pub hosts: Vec<(String, IpAddr)>,
     /// `--shm-size`: bytes of /dev/shm.
     pub shm_size: Option<u64>,
     /// `--ulimit`
-    pub limits: Vec<Limit>,
-}
-
-/// A resource limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limit {
-    /// `RLIMIT_NOFILE`, ...
-    pub name: String,
-    /// What processes begin with.
-    pub soft: u64,
-    /// What they may raise it to.
-    pub hard: u64,
+    pub ulimits: Vec<Ulimit>,
 }
 
 impl Default for Surroundings {
@@ -49,82 +40,15 @@ impl Default for Surroundings {
             network: Network::Host,
             hosts: Vec::new(),
             shm_size: None,
-            limits: Vec::new(),
+            ulimits: Vec::new(),
         }
     }
 }
 
 impl Surroundings {
-    /// Reads `--add-host NAME:ADDRESS` (or `NAME=ADDRESS`).
-    pub fn add_host(&mut self, text: &str) -> Result<()> {
-        let wrong = || Error::invalid(format!("--add-host {text}: write NAME:ADDRESS"));
-        let (name, address) = text
-            .split_once('=')
-            .or_else(|| text.split_once(':'))
-            .ok_or_else(wrong)?;
-        let bare = address
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
-        let address = bare.unwrap_or(address);
-        let is_name = !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        if !is_name || address.parse::<std::net::IpAddr>().is_err() {
-            return Err(wrong());
-        }
-        self.hosts.push((name.to_owned(), address.to_owned()));
-        Ok(())
-    }
-
-    /// Reads `--shm-size`.
-    pub fn set_shm_size(&mut self, text: &str) -> Result<()> {
-        let size = options::size(text).filter(|size| *size > 0);
-        let size = size.ok_or_else(|| Error::invalid(format!("--shm-size {text} is no size")))?;
-        self.shm_size = Some(size);
-        Ok(())
-    }
-
-    /// Reads `--ulimit NAME=SOFT[:HARD]`; -1 is no limit.
-    pub fn add_limit(&mut self, text: &str) -> Result<()> {
-        const NAMES: [&str; 16] = [
-            "as",
-            "core",
-            "cpu",
-            "data",
-            "fsize",
-            "locks",
-            "memlock",
-            "msgqueue",
-            "nice",
-            "nofile",
-            "nproc",
-            "rss",
-            "rtprio",
-            "rttime",
-            "sigpending",
-            "stack",
-        ];
-        let wrong = || Error::invalid(format!("--ulimit {text}: write NAME=SOFT[:HARD]"));
-        let (name, values) = text.split_once('=').ok_or_else(wrong)?;
-        let value = |text: &str| match text {
-            "-1" | "unlimited" => Ok(u64::MAX),
-            text => text.parse::<u64>().map_err(|_| wrong()),
-        };
-        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-        let (soft, hard) = (value(soft)?, value(hard)?);
-        if !NAMES.contains(&name) || soft > hard {
-            return Err(wrong());
-        }
-        let name = format!("RLIMIT_{}", name.to_ascii_uppercase());
-        self.limits.retain(|limit| limit.name != name);
-        self.limits.push(Limit { name, soft, hard });
-        Ok(())
-    }
-
     /// What of it a RUN depends on, beside the network.
     pub(super) fn key(&self) -> String {
-        format!("{:?}{:?}{:?}", self.hosts, self.shm_size, self.limits)
+        format!("{:?}{:?}{:?}", self.hosts, self.shm_size, self.ulimits)
     }
 }
 
@@ -257,47 +181,4 @@ pub(crate) fn write_file(
     corten_sys::fs::chmod(fd.as_fd(), mode)?;
     corten_sys::fs::write_all(fd.as_fd(), bytes)?;
     Ok(fd)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_options() {
-        let mut surroundings = Surroundings::default();
-        for (text, good) in [
-            ("a:1.2.3.4", true),
-            ("b=::1", true),
-            ("c:[::1]", true),
-            ("d:::1", true),
-            ("a", false),
-            ("a:nowhere", false),
-            (":1.2.3.4", false),
-            ("a b:1.2.3.4", false),
-        ] {
-            assert_eq!(surroundings.add_host(text).is_ok(), good, "{text}");
-        }
-        assert_eq!(surroundings.hosts[2], ("c".to_owned(), "::1".to_owned()));
-        for (text, expected) in [
-            ("nofile=1:2", Some((1, 2))),
-            ("nproc=-1", Some((u64::MAX, u64::MAX))),
-            ("core=5", Some((5, 5))),
-            ("nofile=2:1", None),
-            ("bogus=1", None),
-            ("nofile", None),
-            ("nofile=x", None),
-        ] {
-            let found = surroundings.add_limit(text).ok();
-            let found = found.and_then(|()| surroundings.limits.last());
-            assert_eq!(
-                found.map(|limit| (limit.soft, limit.hard)),
-                expected,
-                "{text}"
-            );
-        }
-        for (text, good) in [("64m", true), ("0", false), ("x", false)] {
-            assert_eq!(surroundings.set_shm_size(text).is_ok(), good, "{text}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use corten_image::build::{
     Cache, Exchange, NamedContext, Options, Output, Secret, Source, Surroundings, Way,
 };
 use corten_image::dockerfile::Network;
-use corten_image::{Context, Error, Reference, Result};
+use corten_image::{Context, Error, Reference, Result, options};
 
 use super::build::Args;
 
@@ -92,20 +92,17 @@ impl Args {
                 )));
             }
         };
-        let mut surroundings = Surroundings {
+        let hosts = self.add_host.iter().map(|host| options::host(host));
+        Ok(Surroundings {
             network,
-            ..Surroundings::default()
-        };
-        for host in &self.add_host {
-            surroundings.add_host(host)?;
-        }
-        if let Some(size) = &self.shm_size {
-            surroundings.set_shm_size(size)?;
-        }
-        for limit in &self.ulimit {
-            surroundings.add_limit(limit)?;
-        }
-        Ok(surroundings)
+            hosts: hosts.collect::<Result<_>>()?,
+            shm_size: self
+                .shm_size
+                .as_deref()
+                .map(options::shm_size)
+                .transpose()?,
+            ulimits: options::ulimits(&self.ulimit)?,
+        })
     }
 
     /// Of the manifest alone: there is no index that could have some.

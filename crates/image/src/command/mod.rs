@@ -22,6 +22,7 @@ pub mod pull;
 pub mod push;
 pub mod referrers;
 mod registry;
+pub mod repair;
 pub mod rm;
 pub mod run;
 pub mod start;

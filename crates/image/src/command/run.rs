@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use corten_image::progress::Progress;
 use corten_image::run::{self, Limits, Mount, Network, Settings, Stdin, limits, mounts};
-use corten_image::{Context, Error, Reference, Result, Store, network};
+use corten_image::{Context, Error, Reference, Result, Store, network, options};
 
 use super::Failure;
 use super::containers::settle_all;
@@ -195,12 +195,12 @@ impl Args {
             labels: self.labels()?,
             network,
             ports,
-            hosts: each(&self.add_host, run::host)?,
+            hosts: each(&self.add_host, options::host)?,
             dns: self.dns.clone(),
             cni_conf_dir: self.cni_conf_dir.clone(),
             remove: self.rm,
             log_max_size: match &self.log_max_size {
-                Some(text) => limits::bytes(text)?,
+                Some(text) => options::bytes(text)?,
                 None => run::LOG_MAX_SIZE,
             },
             ..Settings::default()
@@ -233,8 +233,12 @@ impl Args {
                 Some(text) => limits::pids(text)?,
                 None => None,
             },
-            shm_size: self.shm_size.as_deref().map(limits::bytes).transpose()?,
-            ulimits: each(&self.ulimit, limits::ulimit)?,
+            shm_size: self
+                .shm_size
+                .as_deref()
+                .map(options::shm_size)
+                .transpose()?,
+            ulimits: options::ulimits(&self.ulimit)?,
         })
     }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `verify`: reads images whole, blobs and unpacked layers, and holds every byte against the digests. `repair`: mends what
-//! is damaged of the unpacked layers.
+//! `verify`: reads images whole, blobs and unpacked layers, and holds every byte against the digests.
 
 use std::collections::HashSet;
 
@@ -9,19 +8,11 @@ use corten_image::progress::Progress;
 use corten_image::store::Lease;
 use corten_image::store::index::Entry;
 use corten_image::tar::Limits;
-use corten_image::{Context, Error, Image, Reference, Result, Store};
+use corten_image::{Error, Image, Reference, Result, Store};
 
 /// Check every byte of images, blobs and unpacked layers, against their digests
 #[derive(clap::Args)]
 pub struct Args {
-    /// NAME[:TAG][@DIGEST], or the first digits of an id (default: all)
-    #[arg(value_name = "IMAGE")]
-    images: Vec<String>,
-}
-
-/// Mend what is damaged in the unpacked layers of images, and nothing else
-#[derive(clap::Args)]
-pub struct RepairArgs {
     /// NAME[:TAG][@DIGEST], or the first digits of an id (default: all)
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
@@ -51,41 +42,13 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
     match damaged {
         0 => Ok(()),
         _ => Err(
-            Error::corrupt(format!("{damaged} of {all} images are damaged")).remedy(
-                "repair mends unpacked layers; what is damaged itself has to be pulled again",
-            ),
+            Error::corrupt(format!("{damaged} of {all} images are damaged")).remedy("run repair"),
         ),
     }
 }
 
-/// Repairs, and prints each path that was mended.
-pub fn repair(store: &Store, args: &RepairArgs) -> Result<()> {
-    let lease = store.lease()?;
-    let progress = Progress::stderr();
-    let mut done = HashSet::new();
-    for entry in chosen(store, &args.images)? {
-        let name = name_of(&entry);
-        let mut repair = || -> Result<()> {
-            let image = Image::read(store, &entry.descriptor)?;
-            for (at, layer) in image.layers.iter().enumerate() {
-                if !done.insert(layer.chain_id.clone()) {
-                    continue;
-                }
-                let mended = store
-                    .repair(&lease, &image.layers[..=at], &progress)
-                    .with_context(|| format!("layer {}", layer.digest))?;
-                for damage in mended {
-                    super::print(&format!("{}: {damage}", layer.digest))?;
-                }
-            }
-            Ok(())
-        };
-        repair().with_context(|| format!("repair {name}"))?;
-    }
-    Ok(())
-}
-
-fn chosen(store: &Store, names: &[String]) -> Result<Vec<Entry>> {
+/// Those that are named, or all.
+pub(super) fn chosen(store: &Store, names: &[String]) -> Result<Vec<Entry>> {
     if names.is_empty() {
         return store.entries();
     }
@@ -93,7 +56,8 @@ fn chosen(store: &Store, names: &[String]) -> Result<Vec<Entry>> {
     names.iter().map(find).collect()
 }
 
-fn name_of(entry: &Entry) -> String {
+/// What it is called, or else its digest.
+pub(super) fn name_of(entry: &Entry) -> String {
     match &entry.name {
         Some(name) => name.clone(),
         None => entry.descriptor.digest().to_string(),

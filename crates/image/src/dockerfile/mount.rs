@@ -4,7 +4,8 @@
 //! Pure; called by `flagged` and, for each RUN, by `build`.
 
 use super::RawMount;
-use super::options::{fields, number, size, truth};
+use super::options::{fields, number, truth};
+use crate::options::bytes;
 
 /// What a `--mount` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,9 +200,7 @@ impl Options {
                 });
             }
             "env" => self.env = owned(),
-            "size" => {
-                self.size = Some(size(text).ok_or_else(|| format!("size={text} is no size"))?)
-            }
+            "size" => self.size = Some(bytes(text).map_err(|_| format!("size={text} is no size"))?),
             "mode" => self.look.mode = Some(number(name, text, 8, 0o7777)?),
             "uid" => self.look.uid = Some(number(name, text, 10, u32::MAX - 1)?),
             "gid" => self.look.gid = Some(number(name, text, 10, u32::MAX - 1)?),

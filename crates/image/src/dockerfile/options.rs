@@ -65,28 +65,3 @@ pub(super) fn number(name: &str, text: &str, base: u32, most: u32) -> Result<u32
         .then_some(number)
         .ok_or_else(wrong)
 }
-
-/// `100`, `64k`, `1.5g`, `10MiB`: units are powers of 1024, as docker has them.
-pub fn size(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim_start().to_ascii_lowercase();
-    let shift = match unit
-        .strip_suffix("ib")
-        .or_else(|| unit.strip_suffix('b'))
-        .unwrap_or(&unit)
-    {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    let number: f64 = number.parse().ok()?;
-    // An f64 holds every whole number up to this.
-    let bytes = number * (1_u64 << shift) as f64;
-    (bytes >= 0.0 && bytes < (1_u64 << 53) as f64).then_some(bytes as u64)
-}

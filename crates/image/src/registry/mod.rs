@@ -3,7 +3,8 @@
 //! before the store names it, as with archives.
 //!
 //! ```text
-//! supply ── pull ── download ─┐               ┌─ place ── hosts       where it is, and its mirrors
+//! supply ── pull ─┬ download ─┐               ┌─ place ── hosts       where it is, and its mirrors
+//! mend ───────────┘           │
 //! tags, referrers ── pages ───┼── sources ────┤
 //! push ── upload ─────────────┤               └─ client ── challenge, token, credentials ── helper
 //! login ──────────────────────┘                    ├────── message: requests and answers; url, retry
@@ -18,6 +19,7 @@ pub(crate) mod download;
 mod helper;
 mod hosts;
 mod login;
+mod mend;
 mod message;
 mod observer;
 mod pages;
@@ -40,6 +42,7 @@ use std::time::Duration;
 pub use client::Patience;
 pub use credentials::AuthFiles;
 pub use login::{login, logout};
+pub use mend::Mend;
 pub use observer::Observer;
 pub use pages::tags;
 pub use place::CertsDirs;

@@ -10,7 +10,7 @@ use super::document::GIVEN;
 use super::settings::{Network, Settings};
 use crate::build::stubs::{Shape, link_target, make_dir, make_point};
 use crate::build::surroundings::{host_file, write_file};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::network::Connected;
 use crate::store::{LayerDir, files};
 
@@ -139,26 +139,10 @@ fn without_loopback(text: &[u8]) -> String {
         .collect()
 }
 
-/// Reads `NAME:ADDRESS`, a line for `/etc/hosts`.
-pub fn host(text: &str) -> Result<(String, IpAddr)> {
-    let invalid = || Error::invalid(format!("host {text:?}: want NAME:ADDRESS"));
-    let (name, address) = text.split_once(':').ok_or_else(invalid)?;
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    let address = address
-        .strip_prefix('[')
-        .and_then(|address| address.strip_suffix(']'))
-        .unwrap_or(address);
-    match (name, address.parse()) {
-        (name, Ok(address)) if !name.is_empty() && name.bytes().all(good) => {
-            Ok((name.to_owned(), address))
-        }
-        _ => Err(invalid()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::host;
 
     #[test]
     fn a_containers_own_names() {

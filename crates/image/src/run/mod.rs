@@ -24,12 +24,11 @@ mod volumes;
 use std::ffi::OsStr;
 
 pub use foreground::run as run_in_foreground;
-pub use given::host;
 pub use hold::{Paused, hold};
 pub(crate) use life::put_away;
 pub use process::{Exec, exec, first_pid};
 pub use runtime::Runtime;
-pub use settings::{Limits, Mount, MountKind, Network, Settings, Stdin, Ulimit};
+pub use settings::{Limits, Mount, MountKind, Network, Settings, Stdin};
 pub use supervisor::{start, stop_signal, supervise};
 
 use crate::build::runtime as programs;

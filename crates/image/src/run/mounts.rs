@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::settings::{Mount, MountKind};
 use crate::error::{Context, Error, Result};
+use crate::options::bytes;
 
 /// What `--volume` takes beside ro and rw, as the runtime takes it as well.
 const VOLUME_OPTIONS: [&str; 14] = [
@@ -86,7 +87,7 @@ fn read_mount(text: &str) -> Result<Mount> {
             "bind-nonrecursive" => {
                 options.push(if truth(value)? { "bind" } else { "rbind" }.to_owned());
             }
-            "tmpfs-size" => options.push(format!("size={}", super::limits::bytes(needed()?)?)),
+            "tmpfs-size" => options.push(format!("size={}", bytes(needed()?)?)),
             "tmpfs-mode" => options.push(format!("mode={:o}", mode(needed()?)?)),
             other => return Err(Error::unsupported(format!("{other:?} is not supported"))),
         }
@@ -137,9 +138,7 @@ pub fn tmpfs(text: &str) -> Result<Mount> {
         let mut mount = memory(destination)?;
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
-                Some(("size", value)) => mount
-                    .options
-                    .push(format!("size={}", super::limits::bytes(value)?)),
+                Some(("size", value)) => mount.options.push(format!("size={}", bytes(value)?)),
                 Some(("mode", value)) => mount.options.push(format!("mode={:o}", mode(value)?)),
                 Some((key @ ("uid" | "gid" | "nr_inodes"), value))
                     if value.parse::<u32>().is_ok() =>

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::bundle::Changes;
 use crate::network::Port;
+use crate::options::Ulimit;
 
 /// What a container's standard input is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,17 +112,6 @@ pub struct Limits {
     pub pids: Option<i64>,
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<u64>,
-    /// Limits of each process: name without `RLIMIT_`, soft, hard.
+    /// Limits of each process.
     pub ulimits: Vec<Ulimit>,
-}
-
-/// A limit of each process; `None` is none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ulimit {
-    /// As setrlimit(2) has it, `RLIMIT_NOFILE`.
-    pub name: String,
-    /// Where it bites.
-    pub soft: u64,
-    /// How far the process can raise it.
-    pub hard: u64,
 }

@@ -79,6 +79,15 @@ impl Store {
         writer.commit(None)
     }
 
+    /// Whether there is a blob of that name, whatever it holds.
+    pub(crate) fn holds(&self, digest: &Digest) -> Result<bool> {
+        match rustix::fs::statat(&self.blobs, digest.hex(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(errno) if is_absent(errno) => Ok(false),
+            Err(errno) => Err(corten_sys::Error::new("stat", digest.to_string(), errno).into()),
+        }
+    }
+
     /// Whether the blob is there, with that size.
     pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool> {
         match rustix::fs::statat(&self.blobs, digest.hex(), AtFlags::SYMLINK_NOFOLLOW) {

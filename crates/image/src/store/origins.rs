@@ -49,8 +49,8 @@ impl Store {
             .collect())
     }
 
-    /// What is too long or no text is no hint.
-    fn origins(&self, digest: &Digest) -> Result<Vec<String>> {
+    /// Which repositories are known to have the blob, as `host/repository`. What is too long or no text is no hint.
+    pub(crate) fn origins(&self, digest: &Digest) -> Result<Vec<String>> {
         let bytes = match files::read_file(&self.origins, digest.hex(), CAP) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) if error.kind() == crate::Kind::Limit => Vec::new(),

@@ -3,7 +3,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use corten_image::build::Secret;
+use corten_image::build::{Secret, Surroundings};
+use corten_image::options;
 use corten_image::store::gc::{BuildCache, Collected};
 
 use crate::support::Bench;
@@ -275,17 +276,12 @@ fn secrets_leave_no_trace() {
 #[test]
 fn tmpfs_and_surroundings() {
     let mut bench = Bench::with_base();
-    bench.options.surroundings.set_shm_size("1m").unwrap();
-    bench
-        .options
-        .surroundings
-        .add_host("away:10.9.8.7")
-        .unwrap();
-    bench
-        .options
-        .surroundings
-        .add_limit("nofile=77:88")
-        .unwrap();
+    bench.options.surroundings = Surroundings {
+        hosts: vec![options::host("away:10.9.8.7").unwrap()],
+        shm_size: Some(1 << 20),
+        ulimits: options::ulimits(&["nofile=77:88".to_owned()]).unwrap(),
+        ..Surroundings::default()
+    };
     for (mounts, command, expected) in [
         (
             "--mount=type=tmpfs,target=/t,size=64k",

@@ -13,6 +13,7 @@ mod credentials;
 mod hostile;
 mod limits;
 mod lists;
+mod mend;
 mod mirrors;
 mod observer;
 mod peers;
