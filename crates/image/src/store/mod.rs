@@ -35,6 +35,7 @@ mod partial;
 pub mod scratch;
 mod sums;
 mod unpack;
+mod upon;
 
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

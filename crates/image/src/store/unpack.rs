@@ -6,10 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use corten_sys::Errno;
+
 use super::lock::{How, Lock};
 use super::sums::known;
 use super::{Arrivals, Lease, Scratch, Store};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::image::Layer;
 use crate::layer::LayerReader;
 use crate::progress::Progress;
@@ -18,15 +20,19 @@ use crate::tar::Limits;
 use crate::unpack::{Extractor, Layout, Pending, Settled, settle};
 
 /// The name of the tree in a scratch directory.
-const TREE: &str = "tree";
+pub(super) const TREE: &str = "tree";
+
+/// What a layer left to be done when those below are there, and what is known of its files.
+type Extracted = (Pending, Known);
 
 /// A layer that is being unpacked.
-struct Work<'a> {
-    layer: &'a Layer,
-    scratch: Scratch,
+pub(super) struct Work<'a> {
+    pub(super) layer: &'a Layer,
+    pub(super) scratch: Scratch,
     tree: OwnedFd,
     _lock: Lock,
-    pending: Mutex<Option<(Pending, Known)>>,
+    /// `Err`: it can't be unpacked without those below.
+    extracted: Mutex<Option<Result<Extracted>>>,
 }
 
 impl Store {
@@ -55,38 +61,29 @@ impl Store {
                 scratch,
                 tree,
                 _lock: lock,
-                pending: Mutex::new(None),
+                extracted: Mutex::new(None),
             });
         }
         self.extract_all(&work, arrivals, limits, progress)?;
         let mut waiting = work.iter();
-        let mut settled_work = Vec::new();
-        for position in 0..trees.len() {
-            if trees[position].is_some() {
+        let mut settled = Vec::new();
+        let mut below: Vec<OwnedFd> = Vec::new();
+        for tree in trees {
+            if let Some(tree) = tree {
+                below.push(tree);
                 continue;
             }
             let Some(work) = waiting.next() else { break };
-            let pending = work.pending.lock().map_err(poisoned)?.take();
-            let pending = pending.ok_or_else(|| Error::corrupt("a layer was not unpacked"))?;
-            let below: Vec<BorrowedFd<'_>> = trees[..position]
-                .iter()
-                .flatten()
-                .map(AsFd::as_fd)
-                .collect();
-            let (pending, mut known) = pending;
-            let settled = settle(work.tree.as_fd(), &below, pending)
+            let (tree, known) = self
+                .settle(work, &below, limits, progress)
                 .with_context(|| format!("unpack layer {}", work.layer.digest))?;
-            if settled == Settled::Moved {
-                // Names that the digests went by may be others' now.
-                known = Known::default();
-            }
-            trees[position] = Some(work.tree.try_clone()?);
-            settled_work.push((work, known));
+            settled.push((work, tree.try_clone()?, known));
+            below.push(tree);
         }
         let next = AtomicUsize::new(0);
-        let take = || settled_work.get(next.fetch_add(1, Ordering::Relaxed));
-        each(settled_work.len(), take, |(work, known)| {
-            self.write_sums(&work.scratch, work.tree.as_fd(), known)
+        let take = || settled.get(next.fetch_add(1, Ordering::Relaxed));
+        each(settled.len(), take, |(work, tree, known)| {
+            self.write_sums(&work.scratch, tree.as_fd(), known)
                 .with_context(|| format!("describe layer {}", work.layer.digest))
         })?;
         // One for all: the names appear after all content is on disk.
@@ -95,6 +92,32 @@ impl Store {
             self.place(&work.layer.chain_id, &work.scratch, TREE)?;
         }
         self.sync_names()
+    }
+
+    /// Does what waited for the layers `below`, and says what is known of the files of the tree that came of it.
+    fn settle(
+        &self,
+        work: &Work<'_>,
+        below: &[OwnedFd],
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<(OwnedFd, Known)> {
+        let extracted = work.extracted.lock().map_err(poisoned)?.take();
+        let extracted =
+            extracted.unwrap_or_else(|| Err(Error::corrupt("a layer was not unpacked")));
+        let below: Vec<BorrowedFd<'_>> = below.iter().map(AsFd::as_fd).collect();
+        let settled = extracted
+            .and_then(|(pending, known)| Ok((settle(work.tree.as_fd(), &below, pending)?, known)));
+        match settled {
+            Ok((Settled::InPlace, known)) => Ok((work.tree.try_clone()?, known)),
+            // Names that the digests went by may be others' now.
+            Ok((Settled::Moved, _)) => Ok((work.tree.try_clone()?, Known::default())),
+            Err(error) if needs_order(&error) => {
+                let tree = self.unpack_upon(work, &below, limits, progress)?;
+                Ok((tree, Known::default()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The largest of those that have come first, so that no thread is left with one when the others are done.
@@ -110,21 +133,21 @@ impl Store {
         let left = Mutex::new(order);
         let take = || arrivals.next(&left, |work| &work.layer.digest);
         each(work.len(), take, |work| {
-            let extracted = self.extract(work, limits, progress)?;
-            *work.pending.lock().map_err(poisoned)? = Some(extracted);
+            let extracted = self.extract(work, limits, progress);
+            if let Err(error) = &extracted
+                && !needs_order(error)
+            {
+                return Err(error.clone());
+            }
+            *work.extracted.lock().map_err(poisoned)? = Some(extracted);
             Ok(())
         })
     }
 
-    fn extract(
-        &self,
-        work: &Work<'_>,
-        limits: Limits,
-        progress: &Progress,
-    ) -> Result<(Pending, Known)> {
+    fn extract(&self, work: &Work<'_>, limits: Limits, progress: &Progress) -> Result<Extracted> {
         let label = format!("unpack {}", work.layer.digest.short());
         let task = progress.bytes(label, work.layer.size);
-        let extract = || -> Result<(Pending, Known)> {
+        let extract = || -> Result<Extracted> {
             let mut reader = LayerReader::open(self, work.layer, limits, Some(task.clone()))?;
             let mut extractor = Extractor::new(work.tree.as_fd(), Layout::Overlay)?;
             extractor.announce(reader.announce());
@@ -139,10 +162,17 @@ impl Store {
             };
             Ok((pending, known))
         };
-        let extracted = extract().with_context(|| format!("unpack layer {}", work.layer.digest))?;
+        let extracted = extract()?;
         task.done("");
         Ok(extracted)
     }
+}
+
+/// Whether a layer that failed alone may do better upon those below, where paths mean what they mean in the whole image.
+/// What is damaged fails there as well.
+fn needs_order(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Corrupt | Kind::Unsupported)
+        || matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR))
 }
 
 /// Does `action` to all that `take` gives, on as many threads as there are processors, and no more than `most`. After the
@@ -181,8 +211,5 @@ fn each<T>(
 }
 
 fn poisoned<T>(_: T) -> Error {
-    Error::new(
-        crate::Kind::System,
-        "a thread that unpacked a layer panicked",
-    )
+    Error::new(Kind::System, "a thread that unpacked a layer panicked")
 }

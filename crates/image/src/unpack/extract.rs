@@ -62,11 +62,20 @@ impl<'a> Extractor<'a> {
                 Birth::below(root)?
             }
         };
+        Ok(Self::with(root, layout, birth, 0))
+    }
+
+    /// Goes on in the flat layout in a `root` that has the layers before already, however they came there.
+    pub(crate) fn upon(root: BorrowedFd<'a>) -> Self {
+        Self::with(root, Layout::Flat, Birth::UNKNOWN, 1)
+    }
+
+    fn with(root: BorrowedFd<'a>, layout: Layout, birth: Birth, applied: usize) -> Self {
         let owners = match rustix::process::geteuid().is_root() {
             true => Owners::Image,
             false => Owners::Caller,
         };
-        Ok(Self {
+        Self {
             parents: Parents::new(root, layout),
             layout,
             owners,
@@ -78,13 +87,13 @@ impl<'a> Extractor<'a> {
             overtaken: Vec::new(),
             later: Later::default(),
             made: None,
-            applied: 0,
+            applied,
             root_opaque: false,
             root_entry: false,
             links: BTreeMap::new(),
             whiteouts: Vec::new(),
             skipped: Skipped::default(),
-        })
+        }
     }
 
     /// Says of each file where its content is. For the overlay layout: [`Pending::announced`] has the names.

@@ -104,7 +104,7 @@ pub fn remove(parent: BorrowedFd<'_>, inode: u64, name: &[u8], made: &Made) -> R
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return match kept {
             true => Ok(()),
-            false => unlink(parent, name, AtFlags::empty()),
+            false => unlink(parent, name, AtFlags::empty()).map(drop),
         };
     }
     let dir = enter(parent, name)?;
@@ -118,15 +118,10 @@ pub fn remove(parent: BorrowedFd<'_>, inode: u64, name: &[u8], made: &Made) -> R
 /// Removes a directory of the layers below; one that this layer has put something into is a new one, of which nothing was
 /// said.
 fn remove_or_reset(parent: BorrowedFd<'_>, name: &[u8], dir: BorrowedFd<'_>) -> Result<()> {
-    unlink(parent, name, AtFlags::REMOVEDIR)?;
-    if rustix::fs::fstat(dir)
-        .call("fstat", || shown(name))?
-        .st_nlink
-        > 0
-    {
-        metadata::reset_dir(dir)?;
+    match unlink(parent, name, AtFlags::REMOVEDIR)? {
+        true => Ok(()),
+        false => metadata::reset_dir(dir),
     }
-    Ok(())
 }
 
 /// Flat layout: removes what the layers below brought into `dir`.
@@ -169,10 +164,11 @@ fn enter(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     .call("openat2", || shown(name))?)
 }
 
-/// A directory that still holds something of this layer's stays.
-fn unlink(parent: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<()> {
+/// `false` for a directory that still holds something of this layer's: it stays.
+fn unlink(parent: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> Result<bool> {
     match rustix::fs::unlinkat(parent, OsStr::from_bytes(name), flags) {
-        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
         Err(errno) => Err(corten_sys::Error::new("unlink", shown(name), errno).into()),
     }
 }
