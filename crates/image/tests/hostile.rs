@@ -462,6 +462,14 @@ fn what_is_refused_is_named() {
             vec![hardlink("h", "../f")],
             "entry \"h\": link target: the name has a \"..\" component",
         ),
+        (
+            vec![hardlink("h", "absent")],
+            "entry \"h\": it is a hard link to \"absent\", which is not there",
+        ),
+        (
+            vec![symlink("l", "nowhere"), file("l/x", b"")],
+            "entry \"l/x\": its parent \"l\" is a link to nothing",
+        ),
     ];
     for (items, expected) in cases {
         for result in case.unpack(&[items]) {
@@ -471,28 +479,6 @@ fn what_is_refused_is_named() {
                 "{text}\nwant {expected}"
             );
         }
-    }
-    let absent = case
-        .unpack(&[vec![hardlink("h", "absent")]])
-        .map(|result| result.unwrap_err().to_string());
-    assert!(
-        absent[0].ends_with("entry \"h\": it is a hard link to \"absent\", which is not there"),
-        "{absent:?}"
-    );
-    assert!(
-        absent[1].ends_with("entry \"h\": it is a link to \"absent\", which is not there"),
-        "{absent:?}"
-    );
-    let nowhere = case
-        .unpack(&[vec![symlink("l", "nowhere"), file("l/x", b"")]])
-        .map(|result| result.unwrap_err().to_string());
-    let wanted = [
-        "is a link to nothing",
-        "is a link of this layer to what the layer does not have",
-    ];
-    for (text, wanted) in nowhere.iter().zip(wanted) {
-        let wanted = format!("entry \"l/x\": its parent \"l\" {wanted}");
-        assert!(text.ends_with(&wanted), "{text}");
     }
     sentinel.check("refused layers");
 }

@@ -22,7 +22,7 @@ use crate::layer::Compression;
 use crate::layer::compression::Decoder;
 use crate::store::Scratch;
 use crate::tar::{self, Limits};
-use crate::unpack::{Extractor, Layout, settle};
+use crate::unpack::{Extractor, Layout};
 
 /// Whether ADD unpacks it: a tar, perhaps compressed. What compresses something else is copied as it is.
 pub fn is_archive(tree: &Tree, found: &Found) -> Result<bool> {
@@ -91,7 +91,7 @@ pub fn unpack(
         let mut reader = open_archive(archive.try_clone()?)?;
         let mut extractor = Extractor::new(dir.as_fd(), Layout::Archive)?;
         extractor.apply(&mut reader)?;
-        settle(dir.as_fd(), &[], extractor.finish()?)?;
+        extractor.finish()?;
         match is_same(&corten_sys::fs::stat(archive.as_fd())?, stat) {
             true => Ok(()),
             false => Err(changed(&found.position)),

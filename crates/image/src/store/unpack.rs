@@ -17,7 +17,7 @@ use crate::layer::LayerReader;
 use crate::progress::Progress;
 use crate::sums::Known;
 use crate::tar::Limits;
-use crate::unpack::{Extractor, Layout, Pending, Settled, settle};
+use crate::unpack::{Extractor, Layout, Pending, settle};
 
 /// The name of the tree in a scratch directory.
 pub(super) const TREE: &str = "tree";
@@ -106,17 +106,16 @@ impl Store {
         let extracted =
             extracted.unwrap_or_else(|| Err(Error::corrupt("a layer was not unpacked")));
         let below: Vec<BorrowedFd<'_>> = below.iter().map(AsFd::as_fd).collect();
-        let settled = extracted
-            .and_then(|(pending, known)| Ok((settle(work.tree.as_fd(), &below, pending)?, known)));
+        let settled = extracted.and_then(|(pending, known)| {
+            settle(work.tree.as_fd(), &below, &pending)?;
+            Ok((work.tree.try_clone()?, known))
+        });
         match settled {
-            Ok((Settled::InPlace, known)) => Ok((work.tree.try_clone()?, known)),
-            // Names that the digests went by may be others' now.
-            Ok((Settled::Moved, _)) => Ok((work.tree.try_clone()?, Known::default())),
             Err(error) if needs_order(&error) => {
                 let tree = self.unpack_upon(work, &below, limits, progress)?;
                 Ok((tree, Known::default()))
             }
-            Err(error) => Err(error),
+            settled => settled,
         }
     }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entries of a layer become files.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -38,16 +37,11 @@ pub struct Extractor<'a> {
     announced: Vec<(Vec<u8>, Option<usize>)>,
     announcements: usize,
     attributed: Vec<Vec<u8>>,
-    /// Directories that were made for what is in them, before an entry said what they are.
-    overtaken: Vec<Vec<u8>>,
     later: Later,
     /// What this layer brought; not kept for the bottom layer, below which there is nothing to delete.
     made: Option<Made>,
     applied: usize,
-    root_opaque: bool,
     root_entry: bool,
-    /// Hard links to files of a layer below: name and target. An empty file holds the name's place.
-    links: BTreeMap<Vec<u8>, Vec<u8>>,
     whiteouts: Vec<Vec<u8>>,
     skipped: Skipped,
 }
@@ -84,13 +78,10 @@ impl<'a> Extractor<'a> {
             announced: Vec::new(),
             announcements: 0,
             attributed: Vec::new(),
-            overtaken: Vec::new(),
             later: Later::default(),
             made: None,
             applied,
-            root_opaque: false,
             root_entry: false,
-            links: BTreeMap::new(),
             whiteouts: Vec::new(),
             skipped: Skipped::default(),
         }
@@ -121,14 +112,12 @@ impl<'a> Extractor<'a> {
                 .with_context(|| format!("entry {}", dir.entry.shown()))?;
         }
         Ok(Pending {
-            implicit: self.parents.implicit.into_iter().collect(),
-            links: self.links.into_iter().collect(),
+            implicit: self.parents.implicit,
+            passed: self.parents.passed,
             whiteouts: self.whiteouts,
-            root_opaque: self.root_opaque,
             root_implicit: !self.root_entry,
             announced: self.announced,
             attributed: self.attributed,
-            overtaken: self.overtaken,
             skipped: self.skipped,
         })
     }
@@ -204,7 +193,6 @@ impl<'a> Extractor<'a> {
                 let Some(parent) = self.marked(above)? else {
                     return Ok(());
                 };
-                self.overtake(&parent.path_of(name));
                 whiteout::mark(parent.fd.as_fd(), name)?;
                 self.whiteouts.push(parent.path_of(name));
                 Ok(())
@@ -219,20 +207,6 @@ impl<'a> Extractor<'a> {
                 Ok(())
             }
         }
-    }
-
-    /// Overlay layout: what was written below `path` so far may have been meant for where links below lead, which are
-    /// deleted from here on.
-    fn overtake(&mut self, path: &[u8]) {
-        let implicit = self.parents.implicit.range(path.to_vec()..);
-        let inside = |dir: &&Vec<u8>| {
-            path.is_empty()
-                || dir
-                    .strip_prefix(path)
-                    .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-        };
-        let near = implicit.take_while(|dir| dir.starts_with(path));
-        self.overtaken.extend(near.filter(inside).cloned());
     }
 
     /// Overlay layout: the directory that a mark goes into. None if this layer has something else there: then nothing of the
@@ -250,16 +224,11 @@ impl<'a> Extractor<'a> {
 
     fn opaque(&mut self, above: &[&[u8]]) -> Result<()> {
         match self.layout {
-            // overlayfs does not look for the attribute on a layer's root.
-            Layout::Overlay if above.is_empty() => {
-                self.root_opaque = true;
-                Ok(())
-            }
+            Layout::Overlay if above.is_empty() => Err(Error::unsupported(
+                "overlayfs knows no opaque root: all that is below needs a mark",
+            )),
             Layout::Overlay => match self.marked(above)? {
-                Some(parent) => {
-                    self.overtake(parent.path());
-                    whiteout::make_opaque(parent.fd.as_fd())
-                }
+                Some(parent) => whiteout::make_opaque(parent.fd.as_fd()),
                 None => Ok(()),
             },
             Layout::Flat | Layout::Archive => {
@@ -289,9 +258,7 @@ impl<'a> Extractor<'a> {
         }
         let inode = lstat(at, leaf)?.st_ino;
         let path = parent.path_of(leaf);
-        if self.parents.implicit.remove(&path) {
-            self.overtaken.push(path.clone());
-        }
+        self.parents.implicit.remove(&path);
         self.later.say(path, inode, self.applied, entry)
     }
 
@@ -387,29 +354,21 @@ impl<'a> Extractor<'a> {
         let Some((name, above)) = parts.split_last() else {
             return Err(Error::corrupt("it is a hard link to the root"));
         };
-        let source = self.parents.find(above)?;
-        let waits = source.as_ref().map(|source| source.path_of(name));
-        if let Some(target) = waits.and_then(|path| self.links.get(&path)).cloned() {
-            return self.link_later(parent, leaf, target);
-        }
-        let stat = source.as_ref().map(|source| lstat(source.fd.as_fd(), name));
-        let (source, stat) = match (source, stat) {
-            (Some(source), Some(Ok(stat)))
-                if !(self.layout == Layout::Overlay && whiteout::is_mark(&stat)) =>
-            {
-                (source, stat)
+        let missing = || {
+            Error::corrupt(format!(
+                "it is a hard link to {}, which is not there",
+                shown(target)
+            ))
+        };
+        let source = self.parents.find(above)?.ok_or_else(missing)?;
+        let stat = match lstat(source.fd.as_fd(), name) {
+            // In the overlay layout it may be in a layer below.
+            Ok(stat) if self.layout == Layout::Overlay && whiteout::is_mark(&stat) => {
+                return Err(missing());
             }
-            (_, Some(Err(error))) if error.errno() != Errno::NOENT => return Err(error.into()),
-            _ if self.layout == Layout::Overlay => {
-                // The target is in a layer below, or nowhere.
-                return self.link_later(parent, leaf, path::join(&parts));
-            }
-            _ => {
-                return Err(Error::corrupt(format!(
-                    "it is a hard link to {}, which is not there",
-                    shown(target)
-                )));
-            }
+            Ok(stat) => stat,
+            Err(error) if error.errno() == Errno::NOENT => return Err(missing()),
+            Err(error) => return Err(error.into()),
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return Err(Error::corrupt(format!(
@@ -444,16 +403,6 @@ impl<'a> Extractor<'a> {
         if self.announce.is_some() {
             self.announced.push((parent.path_of(leaf), None));
         }
-        Ok(())
-    }
-
-    fn link_later(&mut self, parent: &Rc<Parent>, leaf: &[u8], target: Vec<u8>) -> Result<()> {
-        let create = || {
-            let (kind, mode) = (FileType::RegularFile, Mode::empty());
-            rustix::fs::mknodat(&parent.fd, OsStr::from_bytes(leaf), kind, mode, 0)
-        };
-        self.create(parent, leaf, "mknod", create)?;
-        self.links.insert(parent.path_of(leaf), target);
         Ok(())
     }
 
@@ -506,26 +455,10 @@ impl<'a> Extractor<'a> {
     }
 
     fn clear(&mut self, parent: &Rc<Parent>, leaf: &[u8]) -> Result<()> {
-        let path = parent.path_of(leaf);
-        self.links.remove(&path);
         if whiteout::clear(parent.fd.as_fd(), leaf)? {
-            self.parents.forget();
+            let path = parent.path_of(leaf);
+            self.parents.replaced(&path);
             self.later.replaced(&path);
-            let inside = [&path, &b"/"[..]].concat();
-            let below = |dir: &&Vec<u8>| dir.starts_with(&inside);
-            let links = self.links.range(inside.clone()..).map(|(link, _)| link);
-            let links: Vec<Vec<u8>> = links.take_while(below).cloned().collect();
-            for link in links {
-                self.links.remove(&link);
-            }
-            let implicit = self.parents.implicit.range(inside.clone()..);
-            let mut gone: Vec<Vec<u8>> = implicit.take_while(below).cloned().collect();
-            gone.push(path);
-            for dir in gone {
-                if self.parents.implicit.remove(&dir) {
-                    self.overtaken.push(dir);
-                }
-            }
         }
         Ok(())
     }

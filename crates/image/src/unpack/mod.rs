@@ -8,9 +8,7 @@
 //!
 //! Runs with the caller's privileges: as root owners and devices are made, as a user all belongs to the user.
 
-mod adopt;
 mod birth;
-mod bring;
 mod extract;
 mod later;
 pub(crate) mod metadata;
@@ -25,7 +23,7 @@ pub use extract::Extractor;
 pub use metadata::Skipped;
 pub(crate) use path::{DEEPEST, split};
 pub(crate) use settle::open_strictly;
-pub use settle::{Pending, Settled, settle};
+pub use settle::{Pending, settle};
 pub(crate) use whiteout::is_mark as is_whiteout;
 
 use crate::error::{Context, Result};

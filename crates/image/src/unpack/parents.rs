@@ -62,6 +62,8 @@ pub struct Parents<'a> {
     open: HashMap<Vec<u8>, Rc<Parent>>,
     /// Directories that no entry asked for, as paths without links; only in the overlay layout.
     pub implicit: BTreeSet<Vec<u8>>,
+    /// Those, and all that were at some time.
+    pub passed: BTreeSet<Vec<u8>>,
 }
 
 impl<'a> Parents<'a> {
@@ -71,6 +73,7 @@ impl<'a> Parents<'a> {
             layout,
             open: HashMap::new(),
             implicit: BTreeSet::new(),
+            passed: BTreeSet::new(),
         }
     }
 
@@ -82,6 +85,18 @@ impl<'a> Parents<'a> {
     /// A directory or a link is gone or replaced.
     pub fn forget(&mut self) {
         self.open.clear();
+    }
+
+    /// Whatever has that path is another one from here on.
+    pub fn replaced(&mut self, path: &[u8]) {
+        self.forget();
+        let inside = [path, b"/"].concat();
+        self.implicit.remove(path);
+        let near = self.implicit.range(inside.clone()..);
+        let gone = near.take_while(|dir| dir.starts_with(&inside));
+        for dir in gone.cloned().collect::<Vec<_>>() {
+            self.implicit.remove(&dir);
+        }
     }
 
     /// The directory of that path, made if it is missing.
@@ -184,6 +199,7 @@ impl<'a> Parents<'a> {
             metadata::plain_dir(fd.as_fd())?;
             if self.layout == Layout::Overlay {
                 self.implicit.insert(above.path_of(leaf));
+                self.passed.insert(above.path_of(leaf));
             }
         }
         Ok(fd)
