@@ -7,6 +7,8 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use corten_image::layer::Compression;
 use corten_image::overlay::{self, Workspace};
@@ -352,6 +354,92 @@ fn flat_and_overlay_agree() {
             }
         }
     }
+}
+
+/// Inode, mode, owner, links, size and times of all that a tree holds.
+fn inodes(tree: &Path) -> BTreeMap<PathBuf, String> {
+    let mut seen = BTreeMap::new();
+    let mut todo = vec![tree.to_owned()];
+    while let Some(path) = todo.pop() {
+        let stat = path.symlink_metadata().unwrap();
+        if stat.is_dir() {
+            todo.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+        let (mode, owner) = (stat.mode(), (stat.uid(), stat.gid()));
+        let times = (
+            stat.mtime(),
+            stat.mtime_nsec(),
+            stat.ctime(),
+            stat.ctime_nsec(),
+        );
+        let look = (stat.ino(), mode, owner, stat.nlink(), stat.len(), times);
+        seen.insert(path, format!("{look:?}"));
+    }
+    seen
+}
+
+#[test]
+fn a_layer_upon_others_leaves_them_alone() {
+    if !is_root("a_layer_upon_others_leaves_them_alone") {
+        return;
+    }
+    let scratch = Dir::new("upon");
+    let store = Store::open(&scratch.join("store")).unwrap();
+    let at = |seconds| move |entry: &mut Entry| entry.mtime.seconds = seconds;
+    let base = vec![
+        with(dir("d/"), at(1000)),
+        with(dir("d/e/"), at(2000)),
+        with(dir("gone/"), at(3000)),
+        file("gone/f", b"1"),
+        file("d/f", b"2"),
+        hardlink("d/g", "d/f"),
+        symlink("l", "d"),
+    ];
+    support::image(
+        &store,
+        "base",
+        Compression::Plain,
+        std::slice::from_ref(&base),
+    )
+    .unwrap();
+    let image = store.image(&Reference::parse("base").unwrap()).unwrap();
+    let lease = store.lease().unwrap();
+    let unpack = |image: &Image| {
+        let limits = Limits::default();
+        store
+            .layer_dirs(&lease, &image.layers, limits, &Progress::Silent)
+            .unwrap()
+    };
+    let lower = unpack(&image)[0].path().to_owned();
+    let before = inodes(&lower);
+    let upon = vec![
+        file("l/e/x", b""),
+        file("l/f", b"3"),
+        hardlink("h", "l/g"),
+        file("l/.wh.e2", b""),
+        file(".wh.gone", b""),
+        with(dir("new/"), at(4000)),
+        file("new/x", b""),
+    ];
+    support::image(&store, "t", Compression::Plain, &[base, upon]).unwrap();
+    let image = store.image(&Reference::parse("t").unwrap()).unwrap();
+    let layers = unpack(&image);
+    assert_eq!(layers[0].path(), lower);
+    assert_eq!(inodes(&lower), before);
+    assert_eq!(store.damages(&layers[1]).unwrap(), []);
+    // Directories that it says nothing of have the times that were said below.
+    for (path, seconds) in [("d", 1000), ("d/e", 2000), ("new", 4000)] {
+        let stat = layers[1].path().join(path).metadata().unwrap();
+        assert_eq!(stat.mtime(), seconds, "{path}");
+    }
+    assert!(
+        !layers[1].path().join("l").exists(),
+        "the link stays a link"
+    );
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub fn set_new_file(
     let owned = owners == Owners::Image && birth.owns(entry.uid, entry.gid);
     if owned && birth.keeps(entry.mode) {
         set_xattrs(fd, entry, owners, skipped)?;
-        return set_times(fd, entry);
+        return set_times(fd, entry.mtime);
     }
     set_file(fd, entry, owners, skipped)
 }
@@ -61,7 +61,7 @@ pub fn set_file(
     set_owner(fd, entry, owners, skipped)?;
     set_xattrs(fd, entry, owners, skipped)?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).call("fchmod", String::new)?;
-    set_times(fd, entry)
+    set_times(fd, entry.mtime)
 }
 
 fn set_xattrs(
@@ -82,8 +82,9 @@ fn set_xattrs(
     Ok(())
 }
 
-fn set_times(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
-    Ok(rustix::fs::futimens(fd, &times(entry.mtime)).call("utimens", String::new)?)
+/// Sets when the content of an open file or directory changed.
+pub fn set_times(fd: BorrowedFd<'_>, mtime: Time) -> Result<()> {
+    Ok(rustix::fs::futimens(fd, &times(mtime)).call("utimens", String::new)?)
 }
 
 fn set_owner(
@@ -313,16 +314,16 @@ pub fn copy(to: BorrowedFd<'_>, stat: &Stat, attributes: &[(Vec<u8>, Vec<u8>)]) 
         rustix::fs::fsetxattr(to, OsStr::from_bytes(name), value, XattrFlags::empty())
             .call("setxattr", || shown(name))?;
     }
-    Ok(rustix::fs::futimens(to, &times_of(stat)).call("utimens", String::new)?)
+    set_times(to, mtime_of(stat))
 }
 
-/// The times of an existing file.
-pub fn times_of(stat: &Stat) -> Timestamps {
-    times(Time {
+/// When the content of an existing file changed.
+pub fn mtime_of(stat: &Stat) -> Time {
+    Time {
         seconds: stat.st_mtime,
         // Less than 10^9.
         nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
-    })
+    }
 }
 
 /// Makes directory `to` look as `from`.

@@ -9,7 +9,9 @@
 //! Runs with the caller's privileges: as root owners and devices are made, as a user all belongs to the user.
 
 mod birth;
+mod entry;
 mod extract;
+mod finish;
 mod later;
 pub(crate) mod metadata;
 mod parents;

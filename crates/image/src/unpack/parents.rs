@@ -4,7 +4,7 @@
 //! SECURITY: what is cached is a descriptor, never a path that is taken for checked (CVE-2025-47290). A name may come
 //! to mean another directory only when a directory or a link goes away; then the caller forgets everything.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +17,7 @@ use super::path::join;
 use super::{Layout, metadata, whiteout};
 use crate::error::{Error, Result};
 use crate::store::files;
+use crate::tar::Time;
 
 /// So many directories are kept open.
 const KEPT: usize = 256;
@@ -27,6 +28,8 @@ pub struct Parent {
     pub fd: OwnedFd,
     /// Its inode, as its name: a directory may be reached by several paths.
     pub inode: u64,
+    /// When it had last changed before it was opened.
+    mtime: Time,
     /// Its path below the root, without links. For bookkeeping alone.
     path: Vec<u8>,
 }
@@ -37,6 +40,7 @@ impl Parent {
         Ok(Self {
             fd,
             inode: stat.st_ino,
+            mtime: metadata::mtime_of(&stat),
             path,
         })
     }
@@ -60,6 +64,8 @@ pub struct Parents<'a> {
     root: BorrowedFd<'a>,
     layout: Layout,
     open: HashMap<Vec<u8>, Rc<Parent>>,
+    /// Directories that were opened, with their inodes and times then; where those are to be kept.
+    pub found: Option<BTreeMap<Vec<u8>, (u64, Time)>>,
     /// Directories that no entry asked for, as paths without links; only in the overlay layout.
     pub implicit: BTreeSet<Vec<u8>>,
     /// Those, and all that were at some time.
@@ -72,6 +78,7 @@ impl<'a> Parents<'a> {
             root,
             layout,
             open: HashMap::new(),
+            found: None,
             implicit: BTreeSet::new(),
             passed: BTreeSet::new(),
         }
@@ -109,6 +116,11 @@ impl<'a> Parents<'a> {
             Some(parent) => parent,
             None => self.walk(parts, &key)?,
         });
+        if let Some(found) = &mut self.found
+            && !found.contains_key(&parent.path)
+        {
+            found.insert(parent.path.clone(), (parent.inode, parent.mtime));
+        }
         if self.open.len() >= KEPT {
             self.open.clear();
         }

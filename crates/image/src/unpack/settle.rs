@@ -6,8 +6,8 @@
 //! - a whiteout of what is not there goes, and the directories made for it: in a directory that only one layer has,
 //!   overlayfs would list it.
 //!
-//! Where a path leads through a link of a layer below, this tree can't be mended: then entries have to be applied upon the
-//! layers below, in their order.
+//! Where a path leads through what is a link or a file in a layer below, this tree can't be mended: then entries have to be
+//! applied upon the layers below, in their order.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -111,9 +111,9 @@ impl Settling<'_> {
             Some(above) => kind(above.as_fd(), leaf)?,
             None => None,
         };
-        // Hidden by this layer or not: what came before that was meant for where the link leads.
-        if there == Some(FileType::Symlink) {
-            return Err(Error::unsupported("it is a link in a layer below"));
+        // Even if this layer hides it: what came before that was meant for where the link leads, or can't be at all.
+        if there.is_some_and(|kind| kind != FileType::Directory) {
+            return Err(Error::unsupported("it is no directory in a layer below"));
         }
         // A new one in the place of what this layer deletes keeps its looks.
         if !pending.implicit.contains(path) || deleted.contains(path) {
@@ -122,14 +122,9 @@ impl Settling<'_> {
         let Some(here) = open_strictly(self.tree, path)? else {
             return Ok(());
         };
-        match self.below(path)? {
-            None => Ok(()),
-            Some(stat) if is_dir(&stat) => {
-                let there = open_strictly(below, path)?;
-                let there = there.ok_or_else(|| Error::corrupt("it is not there below"))?;
-                metadata::copy_dir(there.as_fd(), here.as_fd())
-            }
-            Some(_) => Err(Error::corrupt("it is no directory in a layer below")),
+        match (self.below(path)?, open_strictly(below, path)?) {
+            (Some(_), Some(there)) => metadata::copy_dir(there.as_fd(), here.as_fd()),
+            _ => Ok(()),
         }
     }
 
