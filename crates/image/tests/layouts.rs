@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -358,28 +359,18 @@ fn flat_and_overlay_agree() {
 
 /// Inode, mode, owner, links, size and times of all that a tree holds.
 fn inodes(tree: &Path) -> BTreeMap<PathBuf, String> {
-    let mut seen = BTreeMap::new();
-    let mut todo = vec![tree.to_owned()];
-    while let Some(path) = todo.pop() {
-        let stat = path.symlink_metadata().unwrap();
-        if stat.is_dir() {
-            todo.extend(
-                std::fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
-        }
-        let (mode, owner) = (stat.mode(), (stat.uid(), stat.gid()));
+    let look = |stat: Metadata| {
+        let owner = (stat.uid(), stat.gid(), stat.nlink());
         let times = (
             stat.mtime(),
             stat.mtime_nsec(),
             stat.ctime(),
             stat.ctime_nsec(),
         );
-        let look = (stat.ino(), mode, owner, stat.nlink(), stat.len(), times);
-        seen.insert(path, format!("{look:?}"));
-    }
-    seen
+        format!("{:?}", (stat.ino(), stat.mode(), owner, stat.len(), times))
+    };
+    let all = support::walk(tree).into_iter();
+    all.map(|(path, stat)| (path, look(stat))).collect()
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink as link_to};
 use std::path::{Path, PathBuf};
 
@@ -126,27 +127,12 @@ impl Bench {
 
 /// Everything about the files of a tree that a repair might change by mistake, inodes included.
 fn picture(tree: &Path) -> BTreeMap<PathBuf, (u64, u32, u32, i64, i64)> {
-    let mut seen = BTreeMap::new();
-    let mut todo = vec![tree.to_owned()];
-    while let Some(path) = todo.pop() {
-        let stat = path.symlink_metadata().unwrap();
-        if stat.is_dir() {
-            todo.extend(
-                std::fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
-        }
-        let looks = (
-            stat.ino(),
-            stat.mode(),
-            stat.uid(),
-            stat.mtime(),
-            stat.mtime_nsec(),
-        );
-        seen.insert(path, looks);
-    }
-    seen
+    let look = |stat: Metadata| {
+        let time = (stat.mtime(), stat.mtime_nsec());
+        (stat.ino(), stat.mode(), stat.uid(), time.0, time.1)
+    };
+    let all = support::walk(tree).into_iter();
+    all.map(|(path, stat)| (path, look(stat))).collect()
 }
 
 #[test]

@@ -72,14 +72,7 @@ impl Extractor<'_> {
             self.attributed.push(parent.path_of(leaf));
         }
         // Never opened and truncated: another name of the old file may be outside of what this layer means.
-        let fd = match create() {
-            Err(Errno::EXIST) => {
-                self.clear(parent, leaf)?;
-                create()
-            }
-            result => result,
-        }
-        .call("create", String::new)?;
+        let fd = self.create(parent, leaf, "create", create)?;
         if entry.size >= LARGE {
             // Early, rather than after having written most of it. Any other failure (not every file system can) is
             // no loss: it only saves time.
@@ -227,13 +220,13 @@ impl Extractor<'_> {
     }
 
     /// Makes `leaf`, in place of what has that name.
-    fn create(
+    fn create<T>(
         &mut self,
         parent: &Rc<Parent>,
         leaf: &[u8],
         call: &'static str,
-        create: impl Fn() -> rustix::io::Result<()>,
-    ) -> Result<()> {
+        create: impl Fn() -> rustix::io::Result<T>,
+    ) -> Result<T> {
         let made = match create() {
             Err(Errno::EXIST) => {
                 self.clear(parent, leaf)?;

@@ -120,6 +120,21 @@ pub fn name_image(
     store.set_name(lease, &Reference::parse(name)?, &descriptor)
 }
 
+/// Everything under `root`, with itself.
+pub fn walk(root: &Path) -> Vec<(PathBuf, std::fs::Metadata)> {
+    let mut seen = Vec::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(path) = todo.pop() {
+        let stat = path.symlink_metadata().unwrap();
+        if stat.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            todo.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+        seen.push((path, stat));
+    }
+    seen
+}
+
 /// Everything under `root`: path, and what is there, in one line each.
 pub fn picture(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
