@@ -116,8 +116,8 @@ fn table(rows: &[(Container, Status)]) -> Result<()> {
             .map(ToString::to_string)
             .collect();
         let said = match status.exit_code {
-            Some(code) => format!("exited ({code})"),
-            None => status.state.word().to_owned(),
+            Some(code) if status.state == State::Exited => format!("exited ({code})"),
+            _ => status.state.word().to_owned(),
         };
         lines.push([
             container.short_id().to_owned(),

@@ -8,14 +8,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use corten_image::progress::Progress;
-use corten_image::run::{self, Limits, Mount, Network, Settings, Stdin, limits, mounts};
+use corten_image::run::{
+    self, CgroupManager, Limits, Mount, Network, Settings, Stdin, limits, mounts,
+};
 use corten_image::{Context, Error, Reference, Result, Store, network, options};
 
 use super::Failure;
 use super::containers::settle_all;
 use super::process::ProcessArgs;
 use super::registry::SupplyArgs;
-use super::start::start;
 
 /// What engines end with when there was no container; others are the container's own.
 pub const NO_CONTAINER: u8 = 125;
@@ -114,6 +115,9 @@ pub struct Args {
     /// Put a log aside that is larger, in place of the one before
     #[arg(long, value_name = "BYTES")]
     log_max_size: Option<String>,
+    /// Who makes its cgroups: systemd (the default where it runs and cgroups are v2) or cgroupfs, the runtime itself
+    #[arg(long, value_name = "MANAGER")]
+    cgroup_manager: Option<String>,
     /// The runtime (default: $CORTEN_RUNTIME, or corten beside this program or in PATH)
     #[arg(long, value_name = "PROGRAM")]
     runtime: Option<OsString>,
@@ -152,7 +156,7 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
         if !args.detach {
             return run::run_in_foreground(store, container);
         }
-        start(store, &container)?;
+        run::start(store, &container)?;
         super::print(container.id())?;
         Ok(0)
     };
@@ -198,6 +202,10 @@ impl Args {
             hosts: each(&self.add_host, options::host)?,
             dns: self.dns.clone(),
             cni_conf_dir: self.cni_conf_dir.clone(),
+            cgroup_manager: match &self.cgroup_manager {
+                Some(text) => CgroupManager::parse(text)?,
+                None => CgroupManager::of_host(),
+            },
             remove: self.rm,
             log_max_size: match &self.log_max_size {
                 Some(text) => options::bytes(text)?,

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `start`: a container that is there, once more; and `supervise`, what such a container is left with.
 
-use std::path::Path;
-
-use corten_image::containers::Container;
 use corten_image::{Error, Result, Store, run};
 
 use super::Failure;
@@ -35,7 +32,7 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
                 let text = format!("container {} is running", container.shown());
                 return Err(Error::invalid(text));
             }
-            start(store, &container)?;
+            run::start(store, &container)?;
             super::print(name)
         })
     };
@@ -46,11 +43,6 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
             status: NO_CONTAINER,
         }),
     }
-}
-
-/// Starts the container under a supervisor: this very program, whatever its file is called by now.
-pub fn start(store: &Store, container: &Container) -> Result<()> {
-    run::start(store, container, Path::new("/proc/self/exe"))
 }
 
 /// Closes what a caller left open beside the standard streams: it would stay open as long as the container lives.

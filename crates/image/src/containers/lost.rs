@@ -17,6 +17,9 @@ use crate::store::lock::Lock;
 /// How long a supervisor may take to put its container away once that is dead.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long it may take where it has said that the program has ended: the runtime and each plugin have a minute.
+const PUTTING_AWAY: Duration = Duration::from_secs(300);
+
 /// How long it may have no container that could be killed.
 const STUCK: Duration = Duration::from_secs(3);
 
@@ -50,17 +53,28 @@ pub fn settle(store: &Store, container: Container) -> Result<(Settled, Option<Co
     if !status.state.is_alive() {
         return Ok((Settled::Sound, Some(container)));
     }
-    lose(&container, &lock, status)?;
+    let found = lose(&container, &lock, status)?;
     if container.record().settings.remove {
         container.remove(store, lock)?;
         return Ok((Settled::Removed, None));
     }
-    Ok((Settled::Lost, Some(container)))
+    Ok((found, Some(container)))
 }
 
-fn lose(container: &Container, lock: &Lock, status: Status) -> Result<()> {
+fn lose(container: &Container, lock: &Lock, status: Status) -> Result<Settled> {
     put_away(container)
         .with_context(|| format!("put away container {}, which was lost", container.shown()))?;
+    if status.state == State::Ending {
+        // How the program ended is known.
+        let ended = Status {
+            state: State::Exited,
+            supervisor: None,
+            error: Some("its supervisor was killed when the program had ended".to_owned()),
+            ..status
+        };
+        container.set_status(lock, &ended)?;
+        return Ok(Settled::Sound);
+    }
     let lost = Status {
         state: State::Lost,
         supervisor: None,
@@ -70,7 +84,8 @@ fn lose(container: &Container, lock: &Lock, status: Status) -> Result<()> {
         error: Some("its supervisor was killed".to_owned()),
         ..status
     };
-    container.set_status(lock, &lost)
+    container.set_status(lock, &lost)?;
+    Ok(Settled::Lost)
 }
 
 /// Looks at all containers. Those that could not be put away are told with the reason.
@@ -132,11 +147,16 @@ pub fn end_now(container: &Container) -> Result<Lock> {
         if wait_for_end(container, Some(AGAIN))? {
             break;
         }
-        let stuck = killed.is_err() && begun.elapsed() > STUCK;
-        if stuck || begun.elapsed() > PATIENCE {
+        let status = container.status();
+        let is_ending = status.is_ok_and(|status| status.state == State::Ending);
+        let (stuck, patience) = match is_ending {
+            true => (false, PUTTING_AWAY),
+            false => (killed.is_err() && begun.elapsed() > STUCK, PATIENCE),
+        };
+        if stuck || begun.elapsed() > patience {
             kill_supervisor(container)?;
         }
-        if begun.elapsed() > 2 * PATIENCE {
+        if begun.elapsed() > 2 * patience {
             let text = format!("container {} could not be ended", container.shown());
             return Err(Error::new(Kind::System, text));
         }

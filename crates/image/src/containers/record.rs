@@ -43,6 +43,8 @@ pub enum State {
     Starting,
     /// Its program runs.
     Running,
+    /// Its program has ended, and what it had is being put away.
+    Ending,
     /// Its program has ended, and all was put away.
     Exited,
     /// Who watched it was killed: nobody knows how its program would have ended. All was put away.
@@ -56,6 +58,7 @@ impl State {
             Self::Created => "created",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Ending => "ending",
             Self::Exited => "exited",
             Self::Lost => "lost",
         }
@@ -63,7 +66,7 @@ impl State {
 
     /// Whether something of it may be alive.
     pub fn is_alive(self) -> bool {
-        matches!(self, Self::Starting | Self::Running)
+        matches!(self, Self::Starting | Self::Running | Self::Ending)
     }
 }
 

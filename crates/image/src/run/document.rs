@@ -74,6 +74,8 @@ pub struct Host<'a> {
     pub kernel: &'a str,
     /// Where the files of [`GIVEN`] are.
     pub given: &'a Path,
+    /// `linux.cgroupsPath`, where it is not the runtime's own choice.
+    pub cgroup: Option<&'a str>,
     /// The network namespace, where it was made before.
     pub network: Option<&'a Path>,
 }
@@ -97,6 +99,9 @@ pub fn document(
     set_mounts(&mut document, settings, host)?;
     set_capabilities(&mut document, settings)?;
     set_limits(&mut document, settings);
+    if let Some(path) = host.cgroup {
+        document["linux"]["cgroupsPath"] = json!(path);
+    }
     if settings.no_new_privileges {
         document["process"]["noNewPrivileges"] = json!(true);
     }
@@ -336,6 +341,7 @@ mod tests {
         let host = Host {
             kernel: "6.1",
             given: Path::new("/g"),
+            cgroup: None,
             network: None,
         };
         set_mounts(&mut document, &settings, &host).unwrap();

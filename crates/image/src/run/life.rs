@@ -167,8 +167,10 @@ impl<'a> Life<'a> {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")
             .context("read /proc/sys/kernel/osrelease")?;
         let pinned = network::namespace(&self.container.path().join(NETWORK));
+        let cgroup = settings.cgroup_manager.path(self.container.id());
         let host = Host {
             kernel: &kernel,
+            cgroup: cgroup.as_deref(),
             given: &self.container.path().join(given::DIR),
             network: matches!(settings.network, Network::Named(_)).then_some(pinned.as_path()),
         };
@@ -200,12 +202,15 @@ impl<'a> Life<'a> {
 
     /// Puts everything away, and says how the program ended.
     pub fn end(mut self, exit_code: u8, trouble: Option<Error>) -> Result<Lock> {
-        let put_away = put_away(self.container);
-        self.status.state = State::Exited;
+        self.status.state = State::Ending;
         self.status.pid = None;
-        self.status.supervisor = None;
         self.status.finished = Some(time::rfc3339(time::now()));
         self.status.exit_code = Some(exit_code);
+        // Whoever wants it ended knows from here on that there is nothing left to be killed.
+        let told = self.tell();
+        let put_away = told.and(put_away(self.container));
+        self.status.state = State::Exited;
+        self.status.supervisor = None;
         let trouble = trouble.or_else(|| put_away.as_ref().err().cloned());
         self.status.error = trouble.map(|error| error.to_string());
         self.tell()?;

@@ -7,6 +7,7 @@
 //! detached     run ─ supervisor ─ runtime create, start      the caller gets an answer and ends; the supervisor stays
 //! ```
 
+mod cgroups;
 pub mod document;
 mod foreground;
 mod given;
@@ -23,6 +24,7 @@ mod volumes;
 
 use std::ffi::OsStr;
 
+pub use cgroups::CgroupManager;
 pub use foreground::run as run_in_foreground;
 pub use hold::{Paused, hold};
 pub(crate) use life::put_away;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use corten_sys::{Call, signal};
 use rustix::io::FdFlags;
 
+use super::cgroups::CgroupManager;
 use crate::containers::Container;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Runtime {
     program: PathBuf,
+    manager: CgroupManager,
     state: PathBuf,
     bundle: PathBuf,
     id: String,
@@ -34,6 +36,7 @@ impl Runtime {
     pub fn of(container: &Container) -> Self {
         Self {
             program: container.record().settings.runtime.clone(),
+            manager: container.record().settings.cgroup_manager,
             state: container.path().join("runtime"),
             bundle: container.path().join("bundle"),
             id: container.id().to_owned(),
@@ -64,7 +67,11 @@ impl Runtime {
         for name in PASSED {
             command.envs(std::env::var_os(name).map(|value| (OsStr::new(name), value)));
         }
-        command.arg("--root").arg(state).arg(verb);
+        command.arg("--root").arg(state);
+        if self.manager == CgroupManager::Systemd {
+            command.arg("--systemd-cgroup");
+        }
+        command.arg(verb);
         command.stdin(Stdio::null());
         command
     }

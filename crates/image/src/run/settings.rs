@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::cgroups::CgroupManager;
 use crate::bundle::Changes;
 use crate::network::Port;
 use crate::options::Ulimit;
@@ -67,6 +68,9 @@ pub struct Settings {
     pub dns: Vec<IpAddr>,
     /// Where CNI networks are configured, in place of the usual directory.
     pub cni_conf_dir: Option<PathBuf>,
+    /// Who makes its cgroups.
+    #[serde(default)]
+    pub cgroup_manager: CgroupManager,
     /// The runtime's program.
     pub runtime: PathBuf,
     /// Whether it goes when its program has ended.

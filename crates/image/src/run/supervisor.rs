@@ -5,10 +5,10 @@
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use corten_sys::process::{self, OnExec, Wait};
@@ -33,18 +33,27 @@ const PIECE: usize = 64 << 10;
 
 const SIGTERM: i32 = 15;
 
-/// Starts the container under a supervisor (`program` with the words `supervise ID`) and waits until its program runs.
-/// One that failed to start and was to go is removed.
-pub fn start(store: &Store, container: &Container, program: &Path) -> Result<()> {
-    let mut command = Command::new(program);
+/// Starts the container under a supervisor (this process' own program with the words `supervise ID`) and waits until its
+/// program runs. One that failed to start and was to go is removed.
+pub fn start(store: &Store, container: &Container) -> Result<()> {
+    // Whatever the file is called by now. By number: another program may come in between.
+    let program = PathBuf::from(format!("/proc/{}/exe", process::own_pid()));
+    let manager = container.record().settings.cgroup_manager;
+    let mut command = manager.supervisor(&program, container.id());
+    // A file: what the supervisor inherits of it keeps nobody waiting.
+    let errors = corten_sys::spawn::memory_file("errors", b"")?;
     command
         .arg("--store")
         .arg(store.path())
         .args(["supervise", container.id()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut child = signal::spawn_unblocked(&mut command).context("start the supervisor")?;
+        .stderr(Stdio::from(errors.try_clone().context("dup")?));
+    let child = signal::spawn_unblocked(&mut command);
+    let mut child = child.with_context(|| {
+        let program = command.get_program().display();
+        format!("start the supervisor with {program}")
+    })?;
     let mut answer = String::new();
     if let Some(stdout) = child.stdout.take() {
         let read = stdout.take(64 << 10).read_to_string(&mut answer);
@@ -52,12 +61,24 @@ pub fn start(store: &Store, container: &Container, program: &Path) -> Result<()>
     }
     match answer.as_str() {
         READY => Ok(()),
-        "" => Err(Error::new(
-            Kind::System,
-            "the supervisor was killed before the program ran",
-        )),
+        "" => Err(never_ran(errors.as_fd(), child)?),
         why => Err(Error::new(Kind::System, why.trim_end())),
     }
+}
+
+/// The supervisor always says why; who starts it in its place may fail before.
+fn never_ran(errors: BorrowedFd<'_>, mut child: Child) -> Result<Error> {
+    let status = child.wait().context("wait for the supervisor")?;
+    let said = corten_sys::spawn::tail(errors, 4096)?;
+    let said = String::from_utf8_lossy(&said);
+    let why = match said.trim() {
+        "" => status.to_string(),
+        said => said.to_owned(),
+    };
+    Ok(Error::new(
+        Kind::System,
+        format!("the supervisor ended before the program ran: {why}"),
+    ))
 }
 
 const READY: &str = "ready\n";
@@ -73,7 +94,9 @@ pub fn supervise(store: &Store, id: &str) -> Result<()> {
     // The answer has a place of its own, so that nobody inherits it who would keep the starter waiting.
     let mut answer = File::from(process::copy_descriptor(1, 3)?);
     let null = File::options().write(true).open("/dev/null")?;
-    process::place_descriptor(null.as_fd(), 1, OnExec::Keep)?;
+    for standard in [1, 2] {
+        process::place_descriptor(null.as_fd(), standard, OnExec::Keep)?;
+    }
     let container = containers::find(store, id)?;
     match begin(store, &container) {
         Ok(running) => {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Supervisors that are killed: what is left is found, told and put away.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use crate::support::{World, get, in_world, wait_for};
@@ -61,6 +62,54 @@ fn a_killed_supervisor_is_noticed() {
                 .then_some(())
         });
         assert_eq!(world.census(), before);
+    });
+}
+
+/// A network whose plugin takes `seconds` to take away what it has made, which is nothing; the directory of its file.
+fn slow_network(world: &World, seconds: u32) -> String {
+    let dir = world.dir.join("slow");
+    std::fs::create_dir(&dir).unwrap();
+    let plugin = dir.join("slow");
+    let text = format!(
+        "#!/bin/sh\ncat > /dev/null\n[ $CNI_COMMAND = DEL ] && exec sleep {seconds}\necho '{{\"cniVersion\":\"1.0.0\"}}'\n"
+    );
+    std::fs::write(&plugin, text).unwrap();
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let text = r#"{"cniVersion":"1.0.0","name":"slow","plugins":[{"type":"slow"}]}"#;
+    std::fs::write(dir.join("slow.conflist"), text).unwrap();
+    dir.to_str().unwrap().to_owned()
+}
+
+/// Longer than a supervisor may be stuck; how the program ended is told all the same.
+#[test]
+fn an_end_that_takes_long_is_waited_for() {
+    in_world(|world| {
+        let dir = slow_network(world, 5);
+        let before = world.census();
+        for (verb, is_killed) in [(&["stop", "-t", "0", "c"][..], false), (&["ps"], true)] {
+            let slow = ["--network", "slow", "--cni-conf-dir", &dir];
+            let begin = ["run", "-d", "--name", "c"];
+            let program = ["base", "sleep", "100"];
+            let mut run = world.command(&[&begin[..], &slow, &program].concat());
+            let found = crate::support::ran(run.env("CNI_PATH", &dir).output().unwrap());
+            assert_eq!(found.code, Some(0), "{}", found.err);
+            if is_killed {
+                world.ok(&["kill", "c"]);
+                wait_for("its end", || {
+                    (world.look("c")["state"] == "ending").then_some(())
+                });
+                kill(world.supervisor(found.out.trim()).unwrap());
+            }
+            let ended = wait_for("all to be put away", || {
+                let mut command = world.command(verb);
+                let ended = crate::support::ran(command.env("CNI_PATH", &dir).output().unwrap());
+                (world.look("c")["state"] == "exited").then_some(ended)
+            });
+            assert!(!ended.err.contains("lost"), "{}", ended.err);
+            assert_eq!(world.look("c")["exitCode"], 137);
+            world.ok(&["rm", "c"]);
+            assert_eq!(world.census(), before);
+        }
     });
 }
 
