@@ -7,12 +7,13 @@ mod support;
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use corten_image::layer::Compression;
 use corten_image::overlay::{self, Workspace};
 use corten_image::progress::Progress;
-use corten_image::tar::{Entry, EntryKind, Limits};
+use corten_image::tar::{Entry, EntryKind, Limits, Time};
 use corten_image::{Image, Reference, Result, Store, unpack};
 use support::{Dir, Item, Random, is_root};
 
@@ -29,13 +30,51 @@ enum Kind {
     File(String),
     Link(String),
     Fifo,
+    Device(String),
 }
 
 #[derive(Debug, Clone)]
 struct Node {
     kind: Kind,
-    mode: u32,
+    looks: Looks,
 }
+
+/// What an entry says of a file beside what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Looks {
+    mode: u32,
+    owner: (u32, u32),
+    /// None where no entry says one.
+    time: Option<i64>,
+    attributes: BTreeMap<String, Vec<u8>>,
+}
+
+impl Looks {
+    /// Of a directory that no entry has described.
+    fn implicit() -> Self {
+        Self {
+            mode: 0o755,
+            owner: (0, 0),
+            time: None,
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    fn of(entry: &Entry) -> Self {
+        let attributes = entry.xattrs.iter();
+        Self {
+            mode: entry.mode,
+            owner: (entry.uid, entry.gid),
+            time: Some(entry.mtime.seconds),
+            attributes: attributes
+                .map(|(name, value)| (String::from_utf8(name.clone()).unwrap(), value.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// What is there, its number of names, and how it looks.
+type Picture = BTreeMap<String, (String, usize, Looks)>;
 
 /// A file system in memory; inode 0 is the root.
 #[derive(Clone)]
@@ -62,7 +101,7 @@ impl Model {
     fn implicit() -> Node {
         Node {
             kind: Kind::Dir(BTreeMap::new()),
-            mode: 0o755,
+            looks: Looks::implicit(),
         }
     }
 
@@ -162,7 +201,7 @@ impl Model {
             if entry.kind != EntryKind::Dir {
                 return Err(Refused);
             }
-            self.nodes[0].mode = entry.mode;
+            self.nodes[0].looks = Looks::of(entry);
             return Ok(());
         };
         if let Some(name) = leaf.strip_prefix(".wh.") {
@@ -170,14 +209,15 @@ impl Model {
         }
         let dir = self.resolve(above)?;
         let there = self.child(dir, leaf);
+        let looks = Looks::of(entry);
         let node = match &entry.kind {
             EntryKind::Dir => match there.filter(|&there| self.names(there).is_some()) {
                 Some(there) => {
-                    self.nodes[there].mode = entry.mode;
+                    self.nodes[there].looks = looks;
                     there
                 }
                 None => self.add(Node {
-                    mode: entry.mode,
+                    looks,
                     ..Self::implicit()
                 }),
             },
@@ -195,19 +235,26 @@ impl Model {
                 }
                 source
             }
-            EntryKind::File => self.add(Node {
-                kind: Kind::File(content.to_owned()),
-                mode: entry.mode,
-            }),
-            EntryKind::Symlink(target) => self.add(Node {
-                kind: Kind::Link(String::from_utf8(target.clone()).unwrap()),
-                mode: 0o777,
-            }),
-            EntryKind::Fifo => self.add(Node {
-                kind: Kind::Fifo,
-                mode: entry.mode,
-            }),
-            other => panic!("{other:?}"),
+            EntryKind::File => {
+                let kind = Kind::File(content.to_owned());
+                self.add(Node { kind, looks })
+            }
+            EntryKind::Symlink(target) => {
+                let kind = Kind::Link(String::from_utf8(target.clone()).unwrap());
+                let looks = Looks {
+                    mode: 0o777,
+                    ..looks
+                };
+                self.add(Node { kind, looks })
+            }
+            EntryKind::Fifo => {
+                let kind = Kind::Fifo;
+                self.add(Node { kind, looks })
+            }
+            EntryKind::Char { major, minor } | EntryKind::Block { major, minor } => {
+                let kind = Kind::Device(format!("{major}:{minor}"));
+                self.add(Node { kind, looks })
+            }
         };
         self.names_mut(dir).insert(leaf.to_owned(), node);
         self.made.insert((dir, leaf.to_owned()));
@@ -257,7 +304,7 @@ impl Model {
             (true, _) => {}
             (false, true) => drop(self.names_mut(dir).remove(name)),
             // A new one, of which no entry has said anything.
-            (false, false) => self.nodes[there].mode = 0o755,
+            (false, false) => self.nodes[there].looks = Looks::implicit(),
         }
     }
 
@@ -270,32 +317,90 @@ impl Model {
         self.names(dir).unwrap().is_empty()
     }
 
-    /// As `support::picture` shows a real tree.
-    fn picture(&self) -> BTreeMap<String, String> {
-        let mut seen = BTreeMap::new();
-        self.look(0, "", &mut seen);
+    /// As [`picture`] shows a real tree.
+    fn picture(&self) -> Picture {
+        let mut seen = Picture::new();
+        self.look(0, "/", &mut seen);
         seen
     }
 
-    fn look(&self, inode: Inode, path: &str, seen: &mut BTreeMap<String, String>) {
+    fn look(&self, inode: Inode, path: &str, seen: &mut Picture) {
         let node = &self.nodes[inode];
-        let line = match &node.kind {
+        let (what, names) = match &node.kind {
             Kind::Dir(names) => {
                 for (name, &child) in names {
-                    self.look(child, &format!("{path}/{name}"), seen);
+                    let path = format!("{}/{name}", path.trim_end_matches('/'));
+                    self.look(child, &path, seen);
                 }
-                format!("dir {:o} 0:0", node.mode)
+                ("dir".to_owned(), 1)
             }
-            Kind::Link(target) => format!("link {target}"),
-            Kind::Fifo => format!("fifo {:o} 0:0", node.mode),
-            Kind::File(content) => {
-                let names = self.count(0, inode);
-                format!("file {:o} 0:0 {names}x 0 {content:?}", node.mode)
-            }
+            Kind::Link(target) => (format!("link {target}"), self.count(0, inode)),
+            Kind::Fifo => ("fifo".to_owned(), self.count(0, inode)),
+            Kind::Device(number) => (format!("device {number}"), self.count(0, inode)),
+            Kind::File(content) => (format!("file {content:?}"), self.count(0, inode)),
         };
-        let path = if path.is_empty() { "/" } else { path };
-        seen.insert(path.to_owned(), line);
+        seen.insert(path.to_owned(), (what, names, node.looks.clone()));
     }
+}
+
+/// Everything under `root`.
+fn picture(root: &Path) -> Picture {
+    let mut seen = Picture::new();
+    look(root, "/", &mut seen);
+    seen
+}
+
+fn look(real: &Path, path: &str, seen: &mut Picture) {
+    let meta = real.symlink_metadata().unwrap();
+    let kind = meta.file_type();
+    let what = if kind.is_dir() {
+        for entry in std::fs::read_dir(real).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name();
+            let path = format!("{}/{}", path.trim_end_matches('/'), name.to_str().unwrap());
+            look(&entry.path(), &path, seen);
+        }
+        "dir".to_owned()
+    } else if kind.is_symlink() {
+        format!("link {}", std::fs::read_link(real).unwrap().display())
+    } else if kind.is_file() {
+        format!("file {:?}", std::fs::read_to_string(real).unwrap())
+    } else if kind.is_fifo() {
+        "fifo".to_owned()
+    } else {
+        let number = meta.rdev();
+        format!(
+            "device {}:{}",
+            rustix::fs::major(number),
+            rustix::fs::minor(number)
+        )
+    };
+    let names = match kind.is_dir() {
+        true => 1,
+        false => usize::try_from(meta.nlink()).unwrap(),
+    };
+    let looks = Looks {
+        mode: meta.mode() & 0o7777,
+        owner: (meta.uid(), meta.gid()),
+        time: Some(meta.mtime()),
+        attributes: attributes(real),
+    };
+    seen.insert(path.to_owned(), (what, names, looks));
+}
+
+fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut names = vec![0_u8; 4096];
+    let length = rustix::fs::llistxattr(path, names.as_mut_slice()).unwrap();
+    let names = std::str::from_utf8(&names[..length]).unwrap().to_owned();
+    names
+        .split_terminator('\0')
+        .filter(|name| !name.starts_with("trusted.overlay.") && *name != "security.selinux")
+        .map(|name| {
+            let mut value = vec![0_u8; 256];
+            let length = rustix::fs::lgetxattr(path, name, value.as_mut_slice()).unwrap();
+            (name.to_owned(), value[..length].to_vec())
+        })
+        .collect()
 }
 
 fn components(path: &str) -> Outcome<Vec<&str>> {
@@ -311,7 +416,6 @@ fn components(path: &str) -> Outcome<Vec<&str>> {
 
 /// Some layers, of which one in ten has an entry that is refused.
 fn random_layers(random: &mut Random) -> Vec<Vec<Item>> {
-    const MODES: [u32; 4] = [0o755, 0o700, 0o1777, 0o4711];
     let mut number = 0;
     let mut model = Model::new();
     let mut layers = Vec::new();
@@ -319,8 +423,7 @@ fn random_layers(random: &mut Random) -> Vec<Vec<Item>> {
         let mut layer = Vec::new();
         model.made.clear();
         for _ in 0..random.below(14) {
-            let (mut entry, mut content) = random.item("/nowhere");
-            entry.mode = MODES[usize::try_from(random.below(4)).unwrap()];
+            let (mut entry, mut content) = random_item(random);
             if entry.kind == EntryKind::File && !content.is_empty() {
                 number += 1;
                 content = CONTENTS[number % CONTENTS.len()];
@@ -342,18 +445,89 @@ fn random_layers(random: &mut Random) -> Vec<Vec<Item>> {
     layers
 }
 
+fn one_of<T: Copy, const N: usize>(random: &mut Random, all: [T; N]) -> T {
+    all[usize::try_from(random.below(N as u64)).unwrap()]
+}
+
+fn random_item(random: &mut Random) -> Item {
+    let (mut entry, content) = random.item("/nowhere");
+    if entry.kind == EntryKind::File && content.is_empty() {
+        // A deletion; that of everything now and then.
+        if random.below(20) == 0 {
+            entry.path = b".wh..wh..opq".to_vec();
+        }
+        return (entry, content);
+    }
+    if random.below(12) == 0 {
+        entry.path = [&entry.path[..], b"/", &[b'n'; 255]].concat();
+    }
+    if matches!(entry.kind, EntryKind::Hardlink(_)) {
+        return (entry, content);
+    }
+    if entry.kind == EntryKind::File {
+        entry.kind = match random.below(8) {
+            0 => EntryKind::Fifo,
+            1 => EntryKind::Char { major: 1, minor: 3 },
+            2 => EntryKind::Block { major: 7, minor: 9 },
+            _ => EntryKind::File,
+        };
+    }
+    let content = match entry.kind {
+        EntryKind::File => content,
+        _ => b"",
+    };
+    entry.size = content.len() as u64;
+    entry.mode = one_of(random, [0o755, 0o700, 0o1777, 0o4711, 0o2750]);
+    (entry.uid, entry.gid) = one_of(random, [(0, 0), (0, 0), (7, 8), (0, 9)]);
+    entry.mtime = Time {
+        seconds: one_of(random, [0, 1_000_000_000, -5]),
+        nanos: 0,
+    };
+    if !matches!(entry.kind, EntryKind::Dir | EntryKind::File) {
+        return (entry, content);
+    }
+    for name in [&b"user.a"[..], b"user.b", b"trusted.c"] {
+        if random.below(6) == 0 {
+            let value = one_of(random, [&b"1"[..], b""]);
+            entry.xattrs.push((name.to_vec(), value.to_vec()));
+        }
+    }
+    if entry.kind == EntryKind::Dir && random.below(6) == 0 {
+        let name = b"system.posix_acl_default".to_vec();
+        entry.xattrs.push((name, default_acl()));
+    }
+    (entry, content)
+}
+
+/// What is made below is writable to user 7, as long as nothing else is said.
+fn default_acl() -> Vec<u8> {
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in [
+        (1_u16, 7_u16, u32::MAX),
+        (2, 7, 7),
+        (4, 5, u32::MAX),
+        (16, 7, u32::MAX),
+        (32, 5, u32::MAX),
+    ] {
+        value.extend(tag.to_le_bytes());
+        value.extend(permissions.to_le_bytes());
+        value.extend(id.to_le_bytes());
+    }
+    value
+}
+
 const CONTENTS: [&[u8]; 5] = [b"one", b"two", b"three", b"four", b"five"];
 
-fn flat(store: &Store, image: &Image, path: &Path) -> Result<BTreeMap<String, String>> {
+fn flat(store: &Store, image: &Image, path: &Path) -> Result<Picture> {
     std::fs::create_dir(path).unwrap();
     let root = std::fs::File::open(path).unwrap();
     let limits = Limits::default();
     unpack::flat(store, image, root.as_fd(), limits, &Progress::Silent)?;
-    Ok(support::picture(path))
+    Ok(picture(path))
 }
 
 /// Under overlayfs, in this thread's own mount namespace; the layers' manifests must hold.
-fn merged(store: &Store, image: &Image, path: &Path) -> Result<BTreeMap<String, String>> {
+fn merged(store: &Store, image: &Image, path: &Path) -> Result<Picture> {
     std::fs::create_dir(path).unwrap();
     let lease = store.lease()?;
     let layers = store.layer_dirs(&lease, &image.layers, Limits::default(), &Progress::Silent)?;
@@ -362,31 +536,38 @@ fn merged(store: &Store, image: &Image, path: &Path) -> Result<BTreeMap<String, 
     }
     let workspace = Workspace::new(store.scratch(&lease)?, layers)?;
     overlay::attach(workspace.mount()?.as_fd(), path)?;
-    let seen = support::picture(path);
+    let seen = picture(path);
     rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap();
     Ok(seen)
 }
 
-fn same(
-    found: &BTreeMap<String, String>,
-    expected: &BTreeMap<String, String>,
-    round: usize,
-    layers: &[Vec<Item>],
-) {
-    assert_eq!(found, expected, "round {round}: {}", shown(layers));
+fn same(found: &Picture, expected: &Picture, round: usize, layers: &[Vec<Item>]) {
+    let mut found = found.clone();
+    for (path, (_, _, looks)) in &mut found {
+        if let Some((_, _, Looks { time: None, .. })) = expected.get(path) {
+            looks.time = None;
+        }
+    }
+    let differing =
+        |(path, line): &(&String, &(String, usize, Looks))| expected.get(*path) != Some(*line);
+    let wrong: Vec<_> = found.iter().filter(differing).collect();
+    let right = wrong.iter().map(|(path, _)| expected.get(*path));
+    assert!(
+        found == *expected,
+        "round {round}: {wrong:#?} and not {:#?}, {:?} and not {:?}: {}",
+        right.collect::<Vec<_>>(),
+        found.keys(),
+        expected.keys(),
+        shown(layers)
+    );
 }
 
 /// Overlayfs counts the names that a file has in its own layer.
-fn without_counts(picture: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let count = |word: &&str| {
-        word.strip_suffix('x')
-            .is_none_or(|count| count.parse::<u64>().is_err())
-    };
-    let without = |line: String| line.split(' ').filter(count).collect::<Vec<_>>().join(" ");
+fn without_counts(mut picture: Picture) -> Picture {
+    for (_, names, _) in picture.values_mut() {
+        *names = 1;
+    }
     picture
-        .into_iter()
-        .map(|(path, line)| (path, without(line)))
-        .collect()
 }
 
 fn shown(layers: &[Vec<Item>]) -> String {
@@ -401,9 +582,9 @@ fn shown(layers: &[Vec<Item>]) -> String {
                 other => format!("{other:?}"),
             };
             text.push_str(&format!(
-                "\n  {} {kind} {:o} {content:?}",
+                "\n  {} {kind} {content:?} {:?}",
                 entry.shown(),
-                entry.mode
+                Looks::of(entry)
             ));
         }
     }

@@ -137,7 +137,7 @@ impl Settling<'_> {
                 let (above, leaf) = split(path);
                 let above = open_strictly(self.tree, above)?;
                 let above = above.ok_or_else(|| Error::corrupt("its parent vanished"))?;
-                whiteout::mark(above.as_fd(), leaf)?;
+                keeping_time(above.as_fd(), || whiteout::mark(above.as_fd(), leaf))?;
             }
         } else if !below.is_some_and(|stat| is_dir(&stat)) {
             remove_if_empty(self.tree, path)?;
@@ -190,10 +190,22 @@ fn unmark(tree: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
         return Ok(());
     };
     if lstat(above.as_fd(), leaf).is_ok_and(|stat| whiteout::is_mark(&stat)) {
-        rustix::fs::unlinkat(&above, OsStr::from_bytes(leaf), AtFlags::empty())
-            .call("unlink", || shown(path))?;
+        keeping_time(above.as_fd(), || {
+            Ok(
+                rustix::fs::unlinkat(&above, OsStr::from_bytes(leaf), AtFlags::empty())
+                    .call("unlink", || shown(path))?,
+            )
+        })?;
     }
     Ok(())
+}
+
+/// Does `change` in `dir`, which has the time that its entry says already.
+fn keeping_time<T>(dir: BorrowedFd<'_>, change: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = rustix::fs::fstat(dir).call("fstat", String::new)?;
+    let changed = change()?;
+    metadata::set_times(dir, metadata::mtime_of(&before))?;
+    Ok(changed)
 }
 
 /// Takes a directory away that only a whiteout of nothing needed.
@@ -202,11 +214,13 @@ fn remove_if_empty(tree: BorrowedFd<'_>, path: &[u8]) -> Result<bool> {
     let Some(above) = open_strictly(tree, above)? else {
         return Ok(false);
     };
-    match rustix::fs::unlinkat(&above, OsStr::from_bytes(leaf), AtFlags::REMOVEDIR) {
-        Ok(()) => Ok(true),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
-        Err(errno) => Err(corten_sys::Error::new("rmdir", shown(path), errno).into()),
-    }
+    keeping_time(above.as_fd(), || {
+        match rustix::fs::unlinkat(&above, OsStr::from_bytes(leaf), AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(errno) => Err(corten_sys::Error::new("rmdir", shown(path), errno).into()),
+        }
+    })
 }
 
 /// Opens a directory by a path without links; `None` if it is not there, or a link is on the way.
