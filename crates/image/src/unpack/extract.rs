@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entries of a layer become files.
 
-use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
@@ -22,6 +21,8 @@ use crate::tar::{Entry, EntryKind, Reader};
 pub struct Extractor<'a> {
     pub(super) parents: Parents<'a>,
     pub(super) layout: Layout,
+    /// Whether directories of the layers below look as they shall already.
+    pub(super) is_upon: bool,
     pub(super) owners: Owners,
     pub(super) birth: Birth,
     pub(super) announce: Option<Announce>,
@@ -48,25 +49,28 @@ impl<'a> Extractor<'a> {
                 Birth::below(root)?
             }
         };
-        Ok(Self::with(root, layout, birth, 0))
+        Ok(Self::with(Parents::new(root, layout), layout, birth, 0))
     }
 
     /// Goes on in the flat layout in a `root` that has the layers before already, however they came there. What they
     /// have said of directories that this one says nothing of, stays.
     pub(crate) fn upon(root: BorrowedFd<'a>) -> Self {
-        let mut extractor = Self::with(root, Layout::Flat, Birth::UNKNOWN, 1);
-        extractor.parents.found = Some(BTreeMap::new());
-        extractor
+        let parents = Parents::upon(root, Layout::Flat);
+        Self {
+            is_upon: true,
+            ..Self::with(parents, Layout::Flat, Birth::UNKNOWN, 1)
+        }
     }
 
-    fn with(root: BorrowedFd<'a>, layout: Layout, birth: Birth, applied: usize) -> Self {
+    fn with(parents: Parents<'a>, layout: Layout, birth: Birth, applied: usize) -> Self {
         let owners = match rustix::process::geteuid().is_root() {
             true => Owners::Image,
             false => Owners::Caller,
         };
         Self {
-            parents: Parents::new(root, layout),
+            parents,
             layout,
+            is_upon: false,
             owners,
             birth,
             announce: None,
@@ -98,6 +102,15 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
+    /// Before something is made or removed in `parent`.
+    fn enter(&mut self, parent: &Parent) -> Result<()> {
+        self.parents.enter(parent)?;
+        for (path, inode, before) in self.parents.entered() {
+            self.later.keep(path, inode, &before)?;
+        }
+        Ok(())
+    }
+
     fn entry<R: BufRead>(&mut self, entry: &Entry, tar: &mut Reader<R>) -> Result<()> {
         let parts = path::components(&entry.path)?;
         let Some((leaf, above)) = parts.split_last() else {
@@ -111,6 +124,7 @@ impl<'a> Extractor<'a> {
             }
         }
         let parent = self.parents.resolve(above)?;
+        self.enter(&parent)?;
         match &entry.kind {
             EntryKind::Dir => self.dir(&parent, leaf, entry)?,
             EntryKind::File => self.file(&parent, leaf, entry, tar)?,
@@ -147,7 +161,11 @@ impl<'a> Extractor<'a> {
                 Ok(())
             }
             Layout::Flat | Layout::Archive => {
-                let (Some(made), Some(parent)) = (&self.made, self.parents.find(above)?) else {
+                let Some(parent) = self.parents.find(above)? else {
+                    return Ok(());
+                };
+                self.enter(&parent)?;
+                let Some(made) = &self.made else {
                     return Ok(());
                 };
                 whiteout::remove(parent.fd.as_fd(), parent.inode, name, made)?;
@@ -181,7 +199,11 @@ impl<'a> Extractor<'a> {
                 None => Ok(()),
             },
             Layout::Flat | Layout::Archive => {
-                let (Some(made), Some(parent)) = (&self.made, self.parents.find(above)?) else {
+                let Some(parent) = self.parents.find(above)? else {
+                    return Ok(());
+                };
+                self.enter(&parent)?;
+                let Some(made) = &self.made else {
                     return Ok(());
                 };
                 whiteout::remove_below(parent.fd.as_fd(), made, 0)?;

@@ -8,27 +8,17 @@ use corten_sys::Call;
 use super::extract::Extractor;
 use super::later::Finished;
 use super::metadata;
-use super::parents::shown;
 use super::settle::{Pending, open_strictly};
 use crate::error::{Context, Result};
-use crate::tar::Time;
 
 impl Extractor<'_> {
     /// Sets what had to wait, and says what waits for the layers below.
     pub fn finish(mut self) -> Result<Pending> {
         self.parents.forget();
         // Below goes before above: a user may not enter some of them after.
-        let described = std::mem::take(&mut self.later).into_dirs();
-        for (path, dir) in described.iter().rev() {
+        for (path, dir) in std::mem::take(&mut self.later).into_dirs().iter().rev() {
             self.finish_dir(path, dir)
                 .with_context(|| format!("entry {}", dir.entry.shown()))?;
-        }
-        let found = self.parents.found.take().unwrap_or_default();
-        for (path, (inode, mtime)) in found {
-            if !described.contains_key(&path) {
-                self.keep_time(&path, inode, mtime)
-                    .with_context(|| format!("directory {}", shown(&path)))?;
-            }
         }
         Ok(Pending {
             implicit: self.parents.implicit,
@@ -42,22 +32,16 @@ impl Extractor<'_> {
     }
 
     fn finish_dir(&mut self, path: &[u8], dir: &Finished) -> Result<()> {
-        match self.find_again(path, dir.inode)? {
-            Some(fd) => metadata::set_file(fd.as_fd(), &dir.entry, self.owners, &mut self.skipped),
-            None => Ok(()),
-        }
-    }
-
-    /// What was put into a directory, or taken away, has changed its time.
-    fn keep_time(&self, path: &[u8], inode: u64, mtime: Time) -> Result<()> {
-        let Some(fd) = self.find_again(path, inode)? else {
+        let Some(fd) = self.find_again(path, dir.inode)? else {
             return Ok(());
         };
-        let stat = rustix::fs::fstat(&fd).call("fstat", String::new)?;
-        match metadata::mtime_of(&stat) == mtime {
-            true => Ok(()),
-            false => metadata::set_times(fd.as_fd(), mtime),
+        if dir.is_from_below() {
+            return metadata::restore_dir(fd.as_fd(), &dir.entry);
         }
+        if self.is_upon {
+            metadata::remove_other_xattrs(fd.as_fd(), &dir.entry)?;
+        }
+        metadata::set_file(fd.as_fd(), &dir.entry, self.owners, &mut self.skipped)
     }
 
     /// SECURITY: the directory is found again from the root, no link is followed, and it must be the inode that was made: a

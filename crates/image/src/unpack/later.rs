@@ -9,6 +9,8 @@ use crate::tar::Entry;
 
 /// Attributes of directories that wait may be so many bytes.
 const WAITING: usize = 64 << 20;
+/// All that was there before the extractor began.
+const BELOW: usize = 0;
 
 /// The last word on a directory.
 pub struct Finished {
@@ -21,6 +23,11 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// Whether it only keeps what it had.
+    pub fn is_from_below(&self) -> bool {
+        self.layer == BELOW
+    }
+
     /// Bytes that its attributes take.
     fn weight(&self) -> usize {
         let attributes = self.entry.xattrs.iter();
@@ -56,6 +63,14 @@ impl Later {
                 format!("directories have more than {WAITING} bytes of attributes"),
             )),
             false => Ok(()),
+        }
+    }
+
+    /// As it was before the extractor began, unless this layer has said something else.
+    pub fn keep(&mut self, path: Vec<u8>, inode: u64, entry: &Entry) -> Result<()> {
+        match self.dirs.contains_key(&path) {
+            true => Ok(()),
+            false => self.say(path, inode, BELOW, entry),
         }
     }
 

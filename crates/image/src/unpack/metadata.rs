@@ -314,11 +314,11 @@ pub fn copy(to: BorrowedFd<'_>, stat: &Stat, attributes: &[(Vec<u8>, Vec<u8>)]) 
         rustix::fs::fsetxattr(to, OsStr::from_bytes(name), value, XattrFlags::empty())
             .call("setxattr", || shown(name))?;
     }
-    set_times(to, mtime_of(stat))
+    set_times(to, time_of(stat))
 }
 
-/// When the content of an existing file changed.
-pub fn mtime_of(stat: &Stat) -> Time {
+/// When an existing file changed.
+pub fn time_of(stat: &Stat) -> Time {
     Time {
         seconds: stat.st_mtime,
         // Less than 10^9.
@@ -354,6 +354,44 @@ pub(crate) fn reset_dir(dir: BorrowedFd<'_>) -> Result<()> {
         }
     }
     plain_dir(dir)
+}
+
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+/// Takes a directory's default ACL away, if it has one.
+pub(crate) fn take_default_acl(dir: BorrowedFd<'_>) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut found = xattrs(dir)?;
+    found.retain(|(name, _)| name == DEFAULT_ACL.as_bytes());
+    let acl = found.pop();
+    if acl.is_some() {
+        rustix::fs::fremovexattr(dir, DEFAULT_ACL).call("fremovexattr", || DEFAULT_ACL.into())?;
+    }
+    Ok(acl)
+}
+
+/// Gives back what [`take_default_acl`] took, and the time from before something was changed in the directory.
+pub(crate) fn restore_dir(dir: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+    let stat = rustix::fs::fstat(dir).call("fstat", String::new)?;
+    if entry.xattrs.is_empty() && time_of(&stat) == entry.mtime {
+        return Ok(());
+    }
+    for (name, value) in &entry.xattrs {
+        rustix::fs::fsetxattr(dir, OsStr::from_bytes(name), value, XattrFlags::empty())
+            .call("setxattr", || shown(name))?;
+    }
+    set_times(dir, entry.mtime)
+}
+
+/// Takes away what the entry does not say, of that which an entry may say.
+pub(crate) fn remove_other_xattrs(dir: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+    for (name, value) in xattrs(dir)? {
+        let is_said = entry.xattrs.iter().any(|(said, _)| *said == name);
+        if admitted(&name, &value) && !is_said {
+            rustix::fs::fremovexattr(dir, OsStr::from_bytes(&name))
+                .call("fremovexattr", || shown(&name))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

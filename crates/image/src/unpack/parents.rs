@@ -4,7 +4,8 @@
 //! SECURITY: what is cached is a descriptor, never a path that is taken for checked (CVE-2025-47290). A name may come
 //! to mean another directory only when a directory or a link goes away; then the caller forgets everything.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +18,7 @@ use super::path::join;
 use super::{Layout, metadata, whiteout};
 use crate::error::{Error, Result};
 use crate::store::files;
-use crate::tar::Time;
+use crate::tar::{Entry, EntryKind, Time};
 
 /// So many directories are kept open.
 const KEPT: usize = 256;
@@ -28,10 +29,11 @@ pub struct Parent {
     pub fd: OwnedFd,
     /// Its inode, as its name: a directory may be reached by several paths.
     pub inode: u64,
-    /// When it had last changed before it was opened.
-    mtime: Time,
     /// Its path below the root, without links. For bookkeeping alone.
     path: Vec<u8>,
+    /// When it was opened.
+    time: Time,
+    entered: Cell<bool>,
 }
 
 impl Parent {
@@ -40,8 +42,9 @@ impl Parent {
         Ok(Self {
             fd,
             inode: stat.st_ino,
-            mtime: metadata::mtime_of(&stat),
             path,
+            time: metadata::time_of(&stat),
+            entered: Cell::new(false),
         })
     }
 
@@ -64,21 +67,33 @@ pub struct Parents<'a> {
     root: BorrowedFd<'a>,
     layout: Layout,
     open: HashMap<Vec<u8>, Rc<Parent>>,
-    /// Directories that were opened, with their inodes and times then; where those are to be kept.
-    pub found: Option<BTreeMap<Vec<u8>, (u64, Time)>>,
     /// Directories that no entry asked for, as paths without links; only in the overlay layout.
     pub implicit: BTreeSet<Vec<u8>>,
     /// Those, and all that were at some time.
     pub passed: BTreeSet<Vec<u8>>,
+    /// Whether there may be directories that look as they shall in the end already.
+    finished: bool,
+    /// Such directories, as they were before anything was changed in them.
+    before: Vec<(Vec<u8>, u64, Entry)>,
 }
 
 impl<'a> Parents<'a> {
     pub fn new(root: BorrowedFd<'a>, layout: Layout) -> Self {
+        Self::with(root, layout, false)
+    }
+
+    /// In a tree that has layers already, and looks as it shall.
+    pub fn upon(root: BorrowedFd<'a>, layout: Layout) -> Self {
+        Self::with(root, layout, true)
+    }
+
+    fn with(root: BorrowedFd<'a>, layout: Layout, finished: bool) -> Self {
         Self {
             root,
             layout,
+            finished,
+            before: Vec::new(),
             open: HashMap::new(),
-            found: None,
             implicit: BTreeSet::new(),
             passed: BTreeSet::new(),
         }
@@ -87,6 +102,25 @@ impl<'a> Parents<'a> {
     /// The root of the tree.
     pub fn root(&self) -> BorrowedFd<'a> {
         self.root
+    }
+
+    /// Something is about to be made or removed in `parent`. What is made there shall not have a default ACL of it.
+    pub fn enter(&mut self, parent: &Parent) -> Result<()> {
+        if !self.finished || parent.entered.replace(true) {
+            return Ok(());
+        }
+        let mut entry = Entry::new(parent.path.as_slice(), EntryKind::Dir, 0);
+        entry.mtime = parent.time;
+        entry
+            .xattrs
+            .extend(metadata::take_default_acl(parent.fd.as_fd())?);
+        self.before.push((parent.path.clone(), parent.inode, entry));
+        Ok(())
+    }
+
+    /// What was entered, with path, inode, time and default ACL as they were.
+    pub fn entered(&mut self) -> Vec<(Vec<u8>, u64, Entry)> {
+        std::mem::take(&mut self.before)
     }
 
     /// A directory or a link is gone or replaced.
@@ -116,11 +150,6 @@ impl<'a> Parents<'a> {
             Some(parent) => parent,
             None => self.walk(parts, &key)?,
         });
-        if let Some(found) = &mut self.found
-            && !found.contains_key(&parent.path)
-        {
-            found.insert(parent.path.clone(), (parent.inode, parent.mtime));
-        }
         if self.open.len() >= KEPT {
             self.open.clear();
         }
@@ -177,6 +206,7 @@ impl<'a> Parents<'a> {
             return Err(Error::corrupt("the tree has no root"));
         };
         let above = self.resolve(above)?;
+        self.enter(&above)?;
         let mut made = mkdir(above.fd.as_fd(), leaf)?;
         if !made {
             let stat = lstat(above.fd.as_fd(), leaf)?;
@@ -208,7 +238,11 @@ impl<'a> Parents<'a> {
         }
         let fd = files::open_dir(above.fd.as_fd(), OsStr::from_bytes(leaf))?;
         if made {
-            metadata::plain_dir(fd.as_fd())?;
+            match self.finished {
+                // Above it may be a directory with setgid.
+                true => metadata::reset_dir(fd.as_fd())?,
+                false => metadata::plain_dir(fd.as_fd())?,
+            }
             if self.layout == Layout::Overlay {
                 self.implicit.insert(above.path_of(leaf));
                 self.passed.insert(above.path_of(leaf));

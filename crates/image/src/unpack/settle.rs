@@ -204,7 +204,7 @@ fn unmark(tree: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
 fn keeping_time<T>(dir: BorrowedFd<'_>, change: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = rustix::fs::fstat(dir).call("fstat", String::new)?;
     let changed = change()?;
-    metadata::set_times(dir, metadata::mtime_of(&before))?;
+    metadata::set_times(dir, metadata::time_of(&before))?;
     Ok(changed)
 }
 
