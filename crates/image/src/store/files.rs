@@ -171,6 +171,8 @@ pub fn names(dir: BorrowedFd<'_>) -> Result<Vec<CString>> {
 
 /// Below this depth a subtree is moved to the top before it goes, so that the number of open fds is bounded.
 const DEEP: usize = 64;
+/// Where it can't be moved (overlayfs moves no directory of a layer below), no deeper than this: twice what a name may have.
+const DEEPEST: usize = 512;
 
 /// Removes `name` below `at` and all that it holds, without following a link and without leaving the file system
 /// that it starts on. It is no error if it is gone already.
@@ -223,9 +225,16 @@ fn empty_below(
         }
         if depth >= DEEP {
             let random = random_name()?;
-            rustix::fs::renameat(dir, name, top, random.as_str()).call("rename", || shown(name))?;
-            *moved += 1;
-            continue;
+            match rustix::fs::renameat(dir, name, top, random.as_str()) {
+                Ok(()) => {
+                    *moved += 1;
+                    continue;
+                }
+                Err(Errno::XDEV) if depth < DEEPEST => {}
+                Err(errno) => {
+                    return Err(corten_sys::Error::new("rename", shown(name), errno).into());
+                }
+            }
         }
         let child = open_dir(dir, name)?;
         let stat = rustix::fs::fstat(&child).call("fstat", || shown(name))?;
