@@ -191,10 +191,11 @@ impl<'a> Extractor<'a> {
 
     fn opaque(&mut self, above: &[&[u8]]) -> Result<()> {
         match self.layout {
-            Layout::Overlay if above.is_empty() => Err(Error::unsupported(
-                "overlayfs knows no opaque root: all that is below needs a mark",
-            )),
             Layout::Overlay => match self.marked(above)? {
+                // By its own name, or through a link to it.
+                Some(parent) if parent.path().is_empty() => Err(Error::unsupported(
+                    "overlayfs knows no opaque root: all that is below needs a mark",
+                )),
                 Some(parent) => whiteout::make_opaque(parent.fd.as_fd()),
                 None => Ok(()),
             },
