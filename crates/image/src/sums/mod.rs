@@ -72,6 +72,8 @@ pub enum What {
     Block(u32, u32),
     /// A fifo.
     Fifo,
+    /// A socket: no layer's blob has one, but what a build's command left may.
+    Socket,
     /// One more name of the file of that path, which comes before.
     Same(Vec<u8>),
 }
@@ -156,6 +158,7 @@ impl Walk<'_> {
             FileType::CharacterDevice => What::Char(major, minor),
             FileType::BlockDevice => What::Block(major, minor),
             FileType::Fifo => What::Fifo,
+            FileType::Socket => What::Socket,
             _ => return Err(Error::corrupt("it is of a type that no layer has")),
         };
         self.add(path, what, &stat, Vec::new());

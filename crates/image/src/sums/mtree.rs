@@ -44,6 +44,7 @@ fn line(text: &mut String, path: &[u8], node: &Node) {
         What::Char(..) => ("char", None),
         What::Block(..) => ("block", None),
         What::Fifo => ("fifo", None),
+        What::Socket => ("socket", None),
     };
     // Writing to a String does not fail.
     let _ = write!(
@@ -173,6 +174,7 @@ fn parse(line: &str) -> Option<(Vec<u8>, Node)> {
         ("char", _) => What::Char(device?.0, device?.1),
         ("block", _) => What::Block(device?.0, device?.1),
         ("fifo", _) => What::Fifo,
+        ("socket", _) => What::Socket,
         _ => return None,
     };
     let node = Node {
@@ -237,6 +239,7 @@ mod tests {
             (b"d".to_vec(), node(What::Block(8, 1), Vec::new())),
             (b"e".to_vec(), node(What::Fifo, Vec::new())),
             (b"f".to_vec(), node(What::Same(b"a b".to_vec()), Vec::new())),
+            (b"g".to_vec(), node(What::Socket, Vec::new())),
         ]);
         let written = write(&nodes).unwrap();
         assert_eq!(read(&written).unwrap(), nodes);

@@ -230,6 +230,7 @@ impl Repair<'_> {
             What::Char(major, minor) => device(FileType::CharacterDevice, *major, *minor)?,
             What::Block(major, minor) => device(FileType::BlockDevice, *major, *minor)?,
             What::Fifo => device(FileType::Fifo, 0, 0)?,
+            What::Socket => device(FileType::Socket, 0, 0)?,
             What::Same(first) => {
                 let (above, leaf) = split(first);
                 let above = open_strictly(self.tree, above)?
