@@ -439,6 +439,31 @@ fn broken_layouts() {
 }
 
 /// A header with its size and checksum set anew.
+#[test]
+fn what_is_named_often_is_read_once() {
+    let scratch = Dir::new("often");
+    let layout = Layout::new(scratch.join("layout"));
+    let (manifest, _) = layout.image();
+    let (os, arch) = corten_image::image::host_platform();
+    let mut inner = manifest;
+    for _ in 0..3 {
+        inner["platform"] = json!({"os": os.to_string(), "architecture": arch.to_string()});
+        // Of each of 8,000,000 paths to the manifest.
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": vec![inner; 200]});
+        inner = layout.json(INDEX, &index);
+    }
+    layout.index(&[inner]);
+    let store = Store::open(&scratch.join("store")).unwrap();
+    let start = std::time::Instant::now();
+    import(&store, &layout.path).unwrap();
+    let lease = store.lease().unwrap();
+    let mut mend = corten_image::registry::Mend::new(&store, &lease, None, &Progress::Silent);
+    for entry in store.entries().unwrap() {
+        assert!(mend.entry(&entry).unwrap().is_empty());
+    }
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
 fn patched(mut block: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     block[at..at + bytes.len()].copy_from_slice(bytes);
     block[148..156].fill(b' ');

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! OCI image layouts into the store: every blob that the index leads to, verified as it is copied.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use oci_spec::image::{Descriptor, MediaType};
@@ -24,11 +25,12 @@ pub(super) fn layout(
     crate::store::check_layout(&source.document("oci-layout")?)?;
     let bytes = source.document("index.json")?;
     let index = image::parse_index(&bytes, &MediaType::ImageIndex).context("read index.json")?;
-    let copy = Copy {
+    let mut copy = Copy {
         store,
         lease,
         source,
         progress,
+        seen: HashSet::new(),
     };
     let mut found: Vec<Found> = Vec::new();
     for entry in index.manifests() {
@@ -82,12 +84,17 @@ struct Copy<'a> {
     lease: &'a Lease,
     source: &'a Source,
     progress: &'a Progress,
+    /// Manifests and indexes, of which one may be named very often.
+    seen: HashSet<Digest>,
 }
 
 impl Copy<'_> {
     /// Copies a manifest or index and all below it.
-    fn tree(&self, descriptor: &Descriptor, depth: u32) -> Result<()> {
+    fn tree(&mut self, descriptor: &Descriptor, depth: u32) -> Result<()> {
         let digest = Digest::try_from(descriptor.digest())?;
+        if self.seen.contains(&digest) {
+            return Ok(());
+        }
         let kind = Document::of(descriptor.media_type())?;
         if descriptor.size() > DOCUMENT_CAP {
             return Err(Error::new(
@@ -100,6 +107,7 @@ impl Copy<'_> {
         }
         self.blob(descriptor)?;
         let bytes = self.store.read_document(&digest, descriptor.size())?;
+        self.seen.insert(digest.clone());
         match kind {
             Document::Index if depth >= 4 => Err(Error::corrupt("indexes are nested too deeply")),
             Document::Index => {

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use corten_sys::Errno;
 use oci_spec::image::Descriptor;
 
 use super::sources::Sources;
@@ -27,6 +28,8 @@ pub struct Mend<'a> {
     options: Option<&'a Options>,
     progress: &'a Progress,
     sound: HashSet<Digest>,
+    /// Manifests and indexes, with all that they name.
+    walked: HashSet<Digest>,
 }
 
 impl<'a> Mend<'a> {
@@ -43,6 +46,7 @@ impl<'a> Mend<'a> {
             options,
             progress,
             sound: HashSet::new(),
+            walked: HashSet::new(),
         }
     }
 
@@ -66,6 +70,10 @@ impl<'a> Mend<'a> {
             return Err(Error::corrupt("indexes are nested too deeply"));
         }
         let digest = Digest::try_from(descriptor.digest())?;
+        // An index may name one very often.
+        if self.walked.contains(&digest) {
+            return Ok(());
+        }
         let bytes = match self.store.read_document(&digest, descriptor.size()) {
             Err(error) if is_damage(&error) => {
                 let places: Vec<Reference> = name.cloned().into_iter().collect();
@@ -89,6 +97,7 @@ impl<'a> Mend<'a> {
                     self.document(name, inner, depth + 1, mended)?;
                 }
             }
+            self.walked.insert(digest);
             return Ok(());
         }
         let manifest = image::parse_manifest(&bytes, media_type)
@@ -96,6 +105,7 @@ impl<'a> Mend<'a> {
         for blob in [manifest.config()].into_iter().chain(manifest.layers()) {
             self.blob(name, blob, mended)?;
         }
+        self.walked.insert(digest);
         Ok(())
     }
 
@@ -171,5 +181,8 @@ impl<'a> Mend<'a> {
 /// Whether another copy would help.
 fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), Kind::Corrupt | Kind::NotFound)
-        || error.errno() == Some(corten_sys::Errno::IO)
+        || matches!(
+            error.errno(),
+            Some(Errno::IO | Errno::UCLEAN | Errno::BADMSG)
+        )
 }
