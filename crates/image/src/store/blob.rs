@@ -2,11 +2,12 @@
 //! Blobs: written under a temporary name, named by their digest only when they are whole and on disk, and verified
 //! again each time that they are read.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use corten_sys::Call;
+use corten_sys::{Call, Errno};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::lock::{How, Lock};
@@ -106,6 +107,13 @@ impl Store {
                     Kind::NotFound,
                     format!("blob {digest} is not in the store"),
                 ));
+            }
+            // Only damage puts anything else there.
+            Err(error)
+                if error.kind() == Kind::Invalid
+                    || matches!(error.errno(), Some(Errno::LOOP | Errno::NXIO)) =>
+            {
+                return Err(Error::corrupt(format!("blob {digest} is no regular file")));
             }
             Err(error) => return Err(error.context(format!("open blob {digest}"))),
         };
@@ -307,8 +315,17 @@ impl BlobWriter {
             None => {}
         }
         // A plain rename: if the blob is there already its bytes are the same, or (a damaged disk) better now.
-        rustix::fs::renameat(&self.tmp, name.as_str(), &self.blobs, digest.hex())
-            .call("rename", || digest.to_string())?;
+        let rename = || rustix::fs::renameat(&self.tmp, name.as_str(), &self.blobs, digest.hex());
+        match rename() {
+            Err(Errno::ISDIR) => {
+                let name =
+                    CString::new(digest.hex()).map_err(|_| Error::invalid("name with a NUL"))?;
+                files::remove_tree(self.blobs.as_fd(), &name)?;
+                rename()
+            }
+            result => result,
+        }
+        .call("rename", || digest.to_string())?;
         self.name = None;
         // Where all is synced at once, so are the names: with the image's.
         if self.durable && sync.is_none() {

@@ -89,16 +89,45 @@ fn remove(path: &Path) {
     std::fs::remove_file(path).unwrap();
 }
 
+fn directory(path: &Path) {
+    remove(path);
+    std::fs::create_dir_all(path.join("in/it")).unwrap();
+}
+
+/// To what has the right content, and is not the store's.
+fn link(path: &Path) {
+    let outside = path.ancestors().nth(4).unwrap().join("outside");
+    std::fs::copy(path, &outside).unwrap();
+    remove(path);
+    std::os::unix::fs::symlink(outside, path).unwrap();
+}
+
+fn fifo(path: &Path) {
+    remove(path);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+fn socket(path: &Path) {
+    remove(path);
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Socket, mode, 0).unwrap();
+}
+
 #[test]
 fn each_blob_is_got_again_when_it_is_damaged() {
     let bench = Bench::new("mend-each");
     assert_eq!(bench.blobs.len(), 3, "manifest, config, layer");
     assert_eq!(bench.good(&["repair"]), "");
     assert_eq!(bench.asked(3), [""; 0], "what is sound is not got");
-    let damages: [(Damage, &str); 3] = [
+    let damages: [(Damage, &str); 7] = [
         (truncate, "has 0 bytes, its descriptor says"),
         (flip, "has digest"),
         (remove, "is not in the store"),
+        (directory, "is no regular file"),
+        (link, "is no regular file"),
+        (fifo, "is no regular file"),
+        (socket, "is no regular file"),
     ];
     for hex in &bench.blobs {
         for (damage, expected) in damages {
@@ -119,6 +148,7 @@ fn each_blob_is_got_again_when_it_is_damaged() {
             assert_eq!(said.lines().count(), 1, "{said}");
             assert!(bench.asked(before).iter().all(|path| path.ends_with(hex)));
             assert_eq!(std::fs::read(bench.blob(hex)).unwrap(), sound);
+            assert!(bench.blob(hex).symlink_metadata().unwrap().is_file());
             bench.good(&["verify"]);
         }
     }
