@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     entries: 200,
     extended: 4096,
     path: 512,
+    names: 64 << 10,
 };
 
 fuzz_target!(|bytes: &[u8]| {

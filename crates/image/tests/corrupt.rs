@@ -751,6 +751,10 @@ fn bombs_stop_at_the_limit() {
         entries: 1000,
         ..Limits::default()
     };
+    let names = Limits {
+        names: 4096,
+        ..Limits::default()
+    };
     for (name, tar, limits, expected) in [
         (
             "zeros",
@@ -758,7 +762,13 @@ fn bombs_stop_at_the_limit() {
             bytes,
             "archive is larger than 4194304 bytes uncompressed",
         ),
-        ("many", many, entries, "more than 1000 entries"),
+        ("many", many.clone(), entries, "more than 1000 entries"),
+        (
+            "named",
+            many,
+            names,
+            "names and attributes of more than 4096 bytes",
+        ),
     ] {
         let layout = Layout::new(scratch.join(name));
         let layer = layout.blob(&format!("{LAYER}+gzip"), &gzip(&tar));

@@ -73,6 +73,19 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Bytes of its path, link target and attributes.
+    fn weight(&self) -> usize {
+        let target = match &self.kind {
+            EntryKind::Symlink(target) | EntryKind::Hardlink(target) => target.len(),
+            _ => 0,
+        };
+        let attributes = self.xattrs.iter();
+        let attributes: usize = attributes
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        self.path.len() + target + attributes
+    }
+
     /// An entry of root's, of 1970, without content or attributes.
     pub fn new(path: impl Into<Vec<u8>>, kind: EntryKind, mode: u32) -> Self {
         Self {
@@ -104,6 +117,8 @@ pub struct Limits {
     pub extended: u64,
     /// Bytes of one path or link target.
     pub path: usize,
+    /// Bytes of all paths, link targets and attributes: unlike content, they are kept in memory.
+    pub names: usize,
 }
 
 impl Default for Limits {
@@ -113,6 +128,7 @@ impl Default for Limits {
             entries: 4_000_000,
             extended: 1 << 20,
             path: 4095,
+            names: 512 << 20,
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Reader<R> {
     /// Bytes taken out of the source so far, against `limits.bytes`.
     taken: u64,
     entries: u64,
+    /// Bytes of names and attributes, against `limits.names`.
+    names: usize,
     /// Content of the current entry that was not read yet, and the padding after it.
     left: u64,
     padding: u64,
@@ -47,6 +49,7 @@ impl<R: BufRead> Reader<R> {
             limits,
             taken: 0,
             entries: 0,
+            names: 0,
             left: 0,
             padding: 0,
             ended: false,
@@ -108,8 +111,26 @@ impl<R: BufRead> Reader<R> {
                         return Err(Error::corrupt("two long links for one entry"));
                     }
                 }
-                _ => return self.entry(&header, pending).map(Some),
+                _ => {
+                    let entry = self.entry(&header, pending)?;
+                    self.count(&entry)?;
+                    return Ok(Some(entry));
+                }
             }
+        }
+    }
+
+    fn count(&mut self, entry: &Entry) -> Result<()> {
+        self.names = self.names.saturating_add(entry.weight());
+        match self.names > self.limits.names {
+            true => Err(Error::new(
+                Kind::Limit,
+                format!(
+                    "names and attributes of more than {} bytes",
+                    self.limits.names
+                ),
+            )),
+            false => Ok(()),
         }
     }
 
