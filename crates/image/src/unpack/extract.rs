@@ -182,7 +182,7 @@ impl<'a> Extractor<'a> {
         if let Some(parent) = self.parents.find(above)? {
             return Ok(Some(parent));
         }
-        match self.parents.resolve(above) {
+        match self.parents.resolve_for_mark(above) {
             Ok(parent) => Ok(Some(parent)),
             Err(error) if error.kind() == Kind::Corrupt => Ok(None),
             Err(error) => Err(error),

@@ -16,12 +16,14 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use super::path::join;
 use super::{Layout, metadata, whiteout};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::store::files;
 use crate::tar::{Entry, EntryKind, Time};
 
 /// So many directories are kept open.
 const KEPT: usize = 256;
+/// The paths of the directories that no entry describes may have so many bytes: each entry may bring 255 of them.
+const IMPLICIT: usize = 64 << 20;
 
 /// An open directory of the tree.
 pub struct Parent {
@@ -71,6 +73,11 @@ pub struct Parents<'a> {
     pub implicit: BTreeSet<Vec<u8>>,
     /// Those, and all that were at some time.
     pub passed: BTreeSet<Vec<u8>>,
+    /// Directories that were made for marks of deleted entries: without layers below that have them, they are not there.
+    marks: BTreeSet<Vec<u8>>,
+    is_for_mark: bool,
+    /// Bytes of the paths of directories that were made, against [`IMPLICIT`].
+    made: usize,
     /// Whether there may be directories that look as they shall in the end already.
     finished: bool,
     /// Such directories, as they were before anything was changed in them.
@@ -93,6 +100,9 @@ impl<'a> Parents<'a> {
             layout,
             finished,
             before: Vec::new(),
+            marks: BTreeSet::new(),
+            is_for_mark: false,
+            made: 0,
             open: HashMap::new(),
             implicit: BTreeSet::new(),
             passed: BTreeSet::new(),
@@ -183,7 +193,30 @@ impl<'a> Parents<'a> {
             Err(errno) => return Err(corten_sys::Error::new("openat2", shown(key), errno).into()),
         };
         let path = real_path(self.root, fd.as_fd())?;
+        let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let ends = above.map(|(end, _)| end).chain([path.len()]);
+        // By its own path it would have been made.
+        if !self.is_for_mark
+            && !self.marks.is_empty()
+            && path != key
+            && ends
+                .into_iter()
+                .any(|end| self.marks.contains(&path[..end]))
+        {
+            return Err(Error::unsupported(format!(
+                "a link leads to {}, which may not be there",
+                shown(&path)
+            )));
+        }
         Parent::new(fd, path)
+    }
+
+    /// As [`Parents::resolve`], for a mark of a deleted entry.
+    pub fn resolve_for_mark(&mut self, parts: &[&[u8]]) -> Result<Rc<Parent>> {
+        self.is_for_mark = true;
+        let parent = self.resolve(parts);
+        self.is_for_mark = false;
+        parent
     }
 
     /// The directory of that path, if it is there: for what is only removed.
@@ -238,12 +271,24 @@ impl<'a> Parents<'a> {
         }
         let fd = files::open_dir(above.fd.as_fd(), OsStr::from_bytes(leaf))?;
         if made {
+            self.made += above.path_of(leaf).len();
+            if self.made > IMPLICIT {
+                return Err(Error::new(
+                    Kind::Limit,
+                    format!(
+                        "directories that no entry describes have more than {IMPLICIT} bytes of names"
+                    ),
+                ));
+            }
             match self.finished {
                 // Above it may be a directory with setgid.
                 true => metadata::reset_dir(fd.as_fd())?,
                 false => metadata::plain_dir(fd.as_fd())?,
             }
             if self.layout == Layout::Overlay {
+                if self.is_for_mark {
+                    self.marks.insert(above.path_of(leaf));
+                }
                 self.implicit.insert(above.path_of(leaf));
                 self.passed.insert(above.path_of(leaf));
             }
