@@ -18,7 +18,7 @@ pub mod mtree;
 pub mod repair;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -116,21 +116,35 @@ impl Walk<'_> {
         if depth > 2 * DEEPEST {
             return Err(Error::new(Kind::Limit, "directories are too deep"));
         }
-        let stat = rustix::fs::fstat(&dir).call("fstat", || shown(path))?;
-        let xattrs = attributes(dir.as_fd())?;
-        self.add(path, What::Dir, &stat, xattrs);
-        for name in files::names(dir.as_fd())? {
+        // Not around what is below: a message would have each of hundreds of directories.
+        let names = self
+            .own(dir.as_fd(), path)
+            .with_context(|| format!("look at {}", shown(path)))?;
+        for name in names {
             let path = match path {
                 b"" => name.to_bytes().to_vec(),
                 _ => [path, b"/", name.to_bytes()].concat(),
             };
-            self.one(dir.as_fd(), &name, &path, depth)
+            let inner = self
+                .one(dir.as_fd(), &name, &path)
                 .with_context(|| format!("look at {}", shown(&path)))?;
+            if let Some(inner) = inner {
+                self.dir(inner, &path, depth + 1)?;
+            }
         }
         Ok(())
     }
 
-    fn one(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8], depth: usize) -> Result<()> {
+    /// A directory itself, and the names in it.
+    fn own(&mut self, dir: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<CString>> {
+        let stat = rustix::fs::fstat(dir).call("fstat", || shown(path))?;
+        let xattrs = attributes(dir)?;
+        self.add(path, What::Dir, &stat, xattrs);
+        files::names(dir)
+    }
+
+    /// Anything but a directory, which is opened.
+    fn one(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<Option<OwnedFd>> {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
             .call("stat", || files::shown(name))?;
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -139,7 +153,7 @@ impl Walk<'_> {
             if let Some(first) = self.links.get(&key) {
                 let what = What::Same(first.clone());
                 self.add(path, what, &stat, Vec::new());
-                return Ok(());
+                return Ok(None);
             }
             self.links.insert(key, path.to_vec());
         }
@@ -148,8 +162,8 @@ impl Walk<'_> {
             rustix::fs::minor(stat.st_rdev),
         );
         let what = match kind {
-            FileType::Directory => return self.dir(files::open_dir(dir, name)?, path, depth + 1),
-            FileType::RegularFile => return self.file(dir, name, path, &stat),
+            FileType::Directory => return Ok(Some(files::open_dir(dir, name)?)),
+            FileType::RegularFile => return self.file(dir, name, path, &stat).map(|()| None),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(dir, name, Vec::new())
                     .call("readlink", || files::shown(name))?;
@@ -162,7 +176,7 @@ impl Walk<'_> {
             _ => return Err(Error::corrupt("it is of a type that no layer has")),
         };
         self.add(path, what, &stat, Vec::new());
-        Ok(())
+        Ok(None)
     }
 
     fn file(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: &[u8], stat: &Stat) -> Result<()> {
