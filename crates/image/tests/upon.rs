@@ -384,3 +384,43 @@ fn remove(path: &Path) {
         false => std::fs::remove_file(path).unwrap(),
     }
 }
+
+#[test]
+fn directories_that_no_entry_describes_are_bounded() {
+    if !is_root("directories_that_no_entry_describes_are_bounded") {
+        return;
+    }
+    let long = format!("/{}", "n".repeat(255)).repeat(15);
+    let items = |count: usize| -> Vec<Item> {
+        let name = |number: usize| format!("{number}{long}/f");
+        (0..count).map(|number| file(&name(number), b"")).collect()
+    };
+    let bench = Bench::new("upon-implicit");
+    bench.unpack(&[items(200)]).unwrap();
+    let error = bench.unpack(&[items(2400)]).unwrap_err();
+    assert_eq!(error.kind(), corten_image::Kind::Limit);
+    assert!(
+        error.to_string().contains("that no entry describes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn many_layers_need_no_more_open_files_than_there_are() {
+    if !is_root("many_layers_need_no_more_open_files_than_there_are") {
+        return;
+    }
+    let bench = Bench::new("upon-many");
+    let mut layers = vec![vec![file("f", b"")]];
+    for number in 0..120 {
+        layers.push(vec![hardlink(&format!("h{number}"), "f")]);
+    }
+    image(&bench.store, "test:1", Compression::Plain, &layers).unwrap();
+    let unpack = "ulimit -Sn 256; exec \"$0\" --store \"$1\" unpack test:1";
+    let output = std::process::Command::new("sh")
+        .args(["-c", unpack, env!("CARGO_BIN_EXE_corten-image")])
+        .arg(bench.store.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}

@@ -30,6 +30,7 @@ pub mod gc;
 pub mod index;
 pub mod layers;
 pub mod lock;
+mod open_files;
 mod origins;
 mod partial;
 pub mod scratch;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use corten_sys::Errno;
 
 use super::lock::{How, Lock};
+use super::open_files::Raised;
 use super::sums::known;
 use super::{Arrivals, Lease, Scratch, Store};
 use crate::error::{Context, Error, Kind, Result};
@@ -44,6 +45,7 @@ impl Store {
         limits: Limits,
         progress: &Progress,
     ) -> Result<()> {
+        let _raised = Raised::for_layers(layers.len())?;
         let mut work = Vec::new();
         let mut trees: Vec<Option<OwnedFd>> = Vec::new();
         for layer in layers {
