@@ -388,6 +388,30 @@ fn without_a_sound_manifest_the_layer_is_unpacked_anew() {
 }
 
 #[test]
+fn a_tree_stays_that_can_not_be_unpacked_anew() {
+    if !is_root("a_tree_stays_that_can_not_be_unpacked_anew") {
+        return;
+    }
+    let bench = Bench::new("repair-stays");
+    let layer = &bench.image.layers[0];
+    truncate(&bench.store.path().join("sums").join(layer.chain_id.hex()));
+    let blob = bench.store.path().join("blobs/sha256");
+    let blob = blob.join(layer.digest.hex());
+    chmod(&blob, 0o600);
+    flip(&blob, 1000);
+    let before = picture(&bench.tree(0));
+    let error = bench.repair(0).unwrap_err().to_string();
+    assert!(
+        error.contains("can't be unpacked anew: blob has digest"),
+        "{error}"
+    );
+    assert_eq!(picture(&bench.tree(0)), before);
+    flip(&blob, 1000);
+    assert_eq!(bench.repair(0).unwrap(), 1);
+    assert_eq!(bench.damages(0), BTreeMap::new());
+}
+
+#[test]
 fn nothing_is_mended_out_of_a_damaged_blob_or_under_a_user() {
     if !is_root("nothing_is_mended_out_of_a_damaged_blob_or_under_a_user") {
         return;

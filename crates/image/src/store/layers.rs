@@ -108,7 +108,7 @@ impl Store {
             .ok_or_else(|| Error::corrupt("a layer vanished from the store"))
     }
 
-    fn layer_is_there(&self, chain_id: &Digest) -> Result<bool> {
+    pub(super) fn layer_is_there(&self, chain_id: &Digest) -> Result<bool> {
         match rustix::fs::statat(&self.layers, chain_id.hex(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),

@@ -127,6 +127,15 @@ impl Store {
         progress: &Progress,
     ) -> Result<Vec<Damage>> {
         alone_with(&dir)?;
+        // First: a tree of which nothing is known is better than none.
+        for layer in layers {
+            let is_last = layer.chain_id == *dir.chain_id();
+            if is_last || !self.layer_is_there(&layer.chain_id)? {
+                self.open_blob(&layer.digest, layer.size)
+                    .and_then(|blob| blob.finish())
+                    .context("it has no sound manifest, and can't be unpacked anew")?;
+            }
+        }
         let name = std::ffi::CString::new(dir.chain_id().hex())
             .map_err(|_| Error::invalid("name with NUL"))?;
         self.remove_layer(&name)?;

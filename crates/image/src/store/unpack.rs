@@ -138,7 +138,8 @@ impl Store {
             if let Err(error) = &extracted
                 && !needs_order(error)
             {
-                return Err(error.clone());
+                let label = format!("unpack layer {}", work.layer.digest);
+                return Err(error.clone().context(label));
             }
             *work.extracted.lock().map_err(poisoned)? = Some(extracted);
             Ok(())
