@@ -106,6 +106,29 @@ fn a_mounted_image_is_read_only_and_kept() {
 }
 
 #[test]
+fn what_is_mounted_is_not_mended() {
+    if !is_root("what_is_mounted_is_not_mended") {
+        return;
+    }
+    let scratch = Dir::new("mounts-mend");
+    let (store, target) = bench(&scratch);
+    let layers = store.image(&reference("one")).unwrap().layers;
+    let tree = store.path().join("layers").join(layers[0].chain_id.hex());
+    apart(|| {
+        mounts::mount(&store, &reference("two"), &target, &Progress::Silent).unwrap();
+        let lease = store.lease().unwrap();
+        std::fs::write(tree.join("b"), "other").unwrap();
+        let repair = || store.repair(&lease, &layers, &Progress::Silent);
+        let error = repair().unwrap_err().to_string();
+        assert!(error.contains("it is mounted at"), "{error}");
+        assert_eq!(std::fs::read(tree.join("b")).unwrap(), b"other");
+        mounts::unmount(&store, &target).unwrap();
+        assert_eq!(repair().unwrap().len(), 1);
+        assert_eq!(std::fs::read(tree.join("b")).unwrap(), b"b");
+    });
+}
+
+#[test]
 fn what_is_no_longer_mounted_keeps_nothing() {
     if !is_root("what_is_no_longer_mounted_keeps_nothing") {
         return;

@@ -13,6 +13,7 @@ use super::{LayerDir, Lease, Scratch, Store, files};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::Layer;
+use crate::mounts;
 use crate::progress::Progress;
 use crate::sums::check::{Damage, How, differences};
 use crate::sums::repair::Repair;
@@ -99,7 +100,7 @@ impl Store {
             if damages.is_empty() {
                 return Ok(mended);
             }
-            alone_with(&dir)?;
+            self.alone_with(&dir)?;
             let scratch = self.scratch(lease)?;
             let repair = Repair {
                 store: self,
@@ -126,7 +127,7 @@ impl Store {
         layers: &[Layer],
         progress: &Progress,
     ) -> Result<Vec<Damage>> {
-        alone_with(&dir)?;
+        self.alone_with(&dir)?;
         // First: a tree of which nothing is known is better than none.
         for layer in layers {
             let is_last = layer.chain_id == *dir.chain_id();
@@ -146,15 +147,25 @@ impl Store {
             how: How::Missing,
         }])
     }
-}
 
-/// Running containers have the layer locked; a change under a mounted overlay would be undefined.
-fn alone_with(dir: &LayerDir) -> Result<()> {
-    match dir.make_exclusive()? {
-        true => Ok(()),
-        false => {
-            Err(Error::new(Kind::System, "a container uses the layer")
-                .remedy("stop it, and try again"))
+    /// Running containers have the layer locked, and mounts are written down; a change under a mounted overlay would be
+    /// undefined.
+    fn alone_with(&self, dir: &LayerDir) -> Result<()> {
+        if !dir.make_exclusive()? {
+            return Err(Error::new(Kind::System, "a container uses the layer")
+                .remedy("stop it, and try again"));
+        }
+        // Who mounts now waits for the lock.
+        let mounted = mounts::list(self)?;
+        match mounted.iter().find(|it| it.chains.contains(dir.chain_id())) {
+            None => Ok(()),
+            Some(it) => {
+                let target = it.target.display();
+                Err(
+                    Error::new(Kind::System, format!("it is mounted at {target}"))
+                        .remedy("unmount it, and try again"),
+                )
+            }
         }
     }
 }
