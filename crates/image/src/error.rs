@@ -28,6 +28,10 @@ pub enum Kind {
     Remote,
     /// The kernel or the host refused.
     System,
+    /// A container lacks the program that it shall run.
+    NoProgram,
+    /// It has it, and can't execute it.
+    NotExecutable,
 }
 
 /// An error with its chain of contexts.

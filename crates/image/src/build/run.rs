@@ -11,7 +11,7 @@ use corten_sys::mount::{Attr, FsContext};
 use oci_spec::image::ImageConfiguration;
 
 use super::made::{Made, attach};
-use super::runtime::{self, Container, Output};
+use super::runtime::{self, Container, Ended, Output};
 use super::settings::command_line;
 use super::stage::Work;
 use super::stubs::{self, Shape, make_dir};
@@ -96,16 +96,16 @@ pub(super) fn execute(builder: &Builder<'_>, work: &mut Work, run: &Run) -> Resu
             ..Changes::default()
         };
         let ended = step.run(&config, &changes)?;
-        match ended.code() {
-            Some(0) => Ok(()),
-            Some(code) => {
-                builder.note_status(number, u8::try_from(code).unwrap_or(1));
+        match ended {
+            Ended::With(0) => Ok(()),
+            Ended::With(code) => {
+                builder.note_status(number, code);
                 Err(Error::new(
                     Kind::System,
                     format!("exited with status {code}"),
                 ))
             }
-            None => Err(Error::new(
+            Ended::Killed(ended) => Err(Error::new(
                 Kind::System,
                 format!("the runtime ended by {ended}"),
             )),
@@ -126,7 +126,7 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn run(&self, config: &[u8], changes: &Changes) -> Result<std::process::ExitStatus> {
+    fn run(&self, config: &[u8], changes: &Changes) -> Result<Ended> {
         let scratch = self.workspace.scratch();
         let id = format!("build-{}", files::random_name()?);
         scratch.subdir(PRIVATE, 0o700)?;

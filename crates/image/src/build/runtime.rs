@@ -19,6 +19,7 @@ use super::interrupt::Halt;
 use crate::error::{Context, Error, Kind, Result};
 use crate::overlay;
 use crate::progress::Progress;
+use crate::run::words::{self, Words};
 
 /// How long an interrupted container may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +44,14 @@ pub struct Container<'a> {
     pub keep: &'a [BorrowedFd<'a>],
     /// Where its output goes.
     pub output: Output<'a>,
+}
+
+/// How a container ended.
+pub enum Ended {
+    /// The program's status; if there was no program, what [`words::status`] says, and the runtime has said why.
+    With(u8),
+    /// The runtime was killed.
+    Killed(ExitStatus),
 }
 
 /// Where a container's output goes: to stderr, since the program's own output is the image's id.
@@ -103,7 +112,7 @@ impl Container<'_> {
         &self,
         halt: &Halt<'_>,
         prepare: impl FnOnce() -> Result<()> + Send,
-    ) -> Result<ExitStatus> {
+    ) -> Result<Ended> {
         // A mount namespace belongs to a thread: with the thread and the container it goes away, and the mounts in it.
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -116,8 +125,10 @@ impl Container<'_> {
         })
     }
 
-    fn run_here(&self, halt: &Halt<'_>) -> Result<ExitStatus> {
+    fn run_here(&self, halt: &Halt<'_>) -> Result<Ended> {
+        let words = Words::new()?;
         let mut command = self.command();
+        words.ask(&mut command);
         command
             .arg("run")
             .arg("--bundle")
@@ -137,7 +148,7 @@ impl Container<'_> {
             child.stdout.take().map(OwnedFd::from),
             child.stderr.take().map(OwnedFd::from),
         ];
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             for stream in streams.into_iter().flatten() {
                 scope.spawn(|| self.output.pass_on(stream));
             }
@@ -146,6 +157,13 @@ impl Container<'_> {
                 self.end(&mut child)?;
             }
             ended
+        })?;
+        if let Some(error) = words.failure(ended)? {
+            return Ok(Ended::With(words::status(&error)));
+        }
+        Ok(match ended.code() {
+            Some(code) => Ended::With(u8::try_from(code).unwrap_or(u8::MAX)),
+            None => Ended::Killed(ended),
         })
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `exec`: another program in a container that runs. Ends with that program's status, or 125 if there was none.
+//! `exec`: another program in a container that runs. Ends with that program's status, or 125 to 127 if there was none.
 
 use corten_image::run::{Exec, Stdin, exec};
 use corten_image::{Result, Store};
@@ -7,7 +7,6 @@ use corten_image::{Result, Store};
 use super::Failure;
 use super::containers::find;
 use super::process::environment;
-use super::run::NO_CONTAINER;
 
 /// Run a program in a container
 #[derive(clap::Args)]
@@ -40,9 +39,9 @@ pub struct Args {
     args: Vec<String>,
 }
 
-/// Becomes the runtime; returns only with a failure.
+/// Runs it, and says what to exit with.
 pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
-    let run = || -> Result<std::convert::Infallible> {
+    let run = || -> Result<u8> {
         let container = find(store, &args.container)?;
         let wanted = Exec {
             args: args.args.clone(),
@@ -57,11 +56,5 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
         };
         exec(&container, &wanted)
     };
-    match run() {
-        Ok(never) => match never {},
-        Err(error) => Err(Failure {
-            error,
-            status: NO_CONTAINER,
-        }),
-    }
+    run().map_err(Failure::without_program)
 }

@@ -45,6 +45,14 @@ pub struct Failure {
     pub status: u8,
 }
 
+impl Failure {
+    /// Of a verb that ends as a container's program does, which there was none of.
+    pub fn without_program(error: Error) -> Self {
+        let status = corten_image::run::status_of(&error);
+        Self { error, status }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self { error, status: 1 }

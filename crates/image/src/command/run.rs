@@ -18,9 +18,6 @@ use super::containers::settle_all;
 use super::process::ProcessArgs;
 use super::registry::SupplyArgs;
 
-/// What engines end with when there was no container; others are the container's own.
-pub const NO_CONTAINER: u8 = 125;
-
 /// Where the engines keep the filter that containers have if nobody says otherwise.
 const FILTERS: [&str; 2] = [
     "/etc/containers/seccomp.json",
@@ -160,10 +157,7 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
         super::print(container.id())?;
         Ok(0)
     };
-    run().map_err(|error| Failure {
-        error,
-        status: NO_CONTAINER,
-    })
+    run().map_err(Failure::without_program)
 }
 
 impl Args {

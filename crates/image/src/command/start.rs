@@ -5,7 +5,6 @@ use corten_image::{Error, Result, Store, run};
 
 use super::Failure;
 use super::containers::{each, find, settle_all};
-use super::run::NO_CONTAINER;
 
 /// Start containers that have ended; with their changes, and by themselves as with `run --detach`
 #[derive(clap::Args)]
@@ -38,10 +37,7 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
     };
     match start_all() {
         Ok(()) => Ok(0),
-        Err(error) => Err(Failure {
-            error,
-            status: NO_CONTAINER,
-        }),
+        Err(error) => Err(Failure::without_program(error)),
     }
 }
 

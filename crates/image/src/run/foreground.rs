@@ -10,6 +10,7 @@ use corten_sys::signal::{self, SignalFd};
 use super::life::Life;
 use super::runtime::spawn;
 use super::settings::Stdin;
+use super::words::{self, Words};
 use crate::containers::Container;
 use crate::error::{Context, Error, Kind, Result};
 use crate::store::Store;
@@ -20,8 +21,16 @@ const NOT_PASSED: [i32; 5] = [17, 18, 20, 21, 22];
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM.
 const ENDING: [i32; 4] = [1, 2, 3, 15];
 
+/// What came of a call of the runtime.
+pub(super) enum Ended {
+    /// The program's status, or 128 and the signal's number.
+    With(u8),
+    /// There was no program; the runtime has said why.
+    Refused(Error),
+}
+
 /// Runs the container's program to its end, and says with what status this program should exit: the container's, or 128
-/// and the signal's number. Call it from the program's only thread, whose signals it blocks. A container that is to go
+/// and the signal's number; where the runtime has run none, what [`words::status`] says. Call it from the program's only thread, whose signals it blocks. A container that is to go
 /// then is removed.
 pub fn run(store: &Store, container: Container) -> Result<u8> {
     let remove = container.record().settings.remove;
@@ -45,7 +54,11 @@ pub fn run(store: &Store, container: Container) -> Result<u8> {
         thread.join().map_err(panicked)?
     });
     let status = match ran {
-        Ok(status) => status,
+        Ok(Ended::With(status)) => status,
+        Ok(Ended::Refused(error)) => {
+            let error = life.fail(error);
+            return Ok(words::status(&give_up(store, container, error)));
+        }
         Err(error) => {
             let error = life.fail(error);
             return Err(give_up(store, container, error));
@@ -72,14 +85,15 @@ fn give_up(store: &Store, container: Container, error: Error) -> Error {
     error
 }
 
-fn attend(life: &mut Life<'_>, stdin: Stdin, signals: &SignalFd) -> Result<u8> {
+fn attend(life: &mut Life<'_>, stdin: Stdin, signals: &SignalFd) -> Result<Ended> {
     life.mount()?;
     while let Some(received) = signals.receive()? {
         if ENDING.contains(&received.number) {
             return Err(Error::new(Kind::System, "interrupted"));
         }
     }
-    let mut command = life.runtime.making("run");
+    let words = Words::new()?;
+    let mut command = life.runtime.making(Some(&words), "run");
     command
         .arg("--pid-file")
         .arg(super::process::pid_file(life));
@@ -89,17 +103,24 @@ fn attend(life: &mut Life<'_>, stdin: Stdin, signals: &SignalFd) -> Result<u8> {
     }
     let mut child = spawn(&mut command)?;
     life.is_running(None)?;
-    let ended = wait(&mut child, signals)?;
+    wait(&mut child, signals, &words)
+}
+
+/// Waits for the runtime, and says what came of it; passes on to it what this process is told.
+pub(super) fn wait(child: &mut Child, signals: &SignalFd, words: &Words) -> Result<Ended> {
+    let ended = wait_for_end(child, signals)?;
+    if let Some(error) = words.failure(ended)? {
+        return Ok(Ended::Refused(error));
+    }
     if let Some(code) = ended.code() {
-        return Ok(u8::try_from(code).unwrap_or(u8::MAX));
+        return Ok(Ended::With(u8::try_from(code).unwrap_or(u8::MAX)));
     }
     // The runtime was killed: its container may be alive, and is ended with all else.
     let number = std::os::unix::process::ExitStatusExt::signal(&ended).unwrap_or_default();
-    Ok(u8::try_from(128 + number).unwrap_or(u8::MAX))
+    Ok(Ended::With(u8::try_from(128 + number).unwrap_or(u8::MAX)))
 }
 
-/// Waits for the runtime, and passes on to it what this process is told.
-fn wait(child: &mut Child, signals: &SignalFd) -> Result<ExitStatus> {
+fn wait_for_end(child: &mut Child, signals: &SignalFd) -> Result<ExitStatus> {
     let pid = i32::try_from(child.id()).map_err(|_| Error::invalid("pid out of range"))?;
     let pidfd = corten_sys::process::pidfd(pid)?;
     loop {

@@ -21,6 +21,7 @@ pub mod seccomp;
 mod settings;
 mod supervisor;
 mod volumes;
+pub(crate) mod words;
 
 use std::ffi::OsStr;
 
@@ -32,6 +33,7 @@ pub use process::{Exec, exec, first_pid};
 pub use runtime::Runtime;
 pub use settings::{Limits, Mount, MountKind, Network, Settings, Stdin};
 pub use supervisor::{start, stop_signal, supervise};
+pub use words::status as status_of;
 
 use crate::build::runtime as programs;
 use crate::containers::{self, Container, Record, VERSION};

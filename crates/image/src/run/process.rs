@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Another program in a container that runs: this process becomes the runtime's `exec`.
+//! Another program in a container that runs: the runtime's `exec`, with the caller's streams or terminal.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use corten_sys::Call;
+use corten_sys::signal::SignalFd;
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Value, json};
 
+use super::foreground::{self, Ended};
 use super::life::Life;
-use super::runtime::{Runtime, inherited};
+use super::runtime::{Runtime, inherited, spawn};
 use super::settings::Stdin;
+use super::words::{self, Words};
 use crate::containers::{Container, State};
 use crate::error::{Context, Error, Result};
 use crate::store::{DOCUMENT_CAP, files};
@@ -53,8 +55,9 @@ pub fn first_pid(container: &Container) -> Result<i32> {
         .ok_or_else(|| Error::invalid(format!("the runtime wrote no process id, but {text:?}")))
 }
 
-/// Becomes the runtime, which ends as the program does. Returns only why it could not.
-pub fn exec(container: &Container, wanted: &Exec) -> Result<std::convert::Infallible> {
+/// Runs a program to its end, and says with what status this program should exit, as
+/// [`run_in_foreground`](super::run_in_foreground) does. Call it from the program's only thread, whose signals it blocks.
+pub fn exec(container: &Container, wanted: &Exec) -> Result<u8> {
     let problem = match container.status()?.state {
         State::Running if container.is_running()? => None,
         State::Starting => Some("is only being started"),
@@ -70,7 +73,8 @@ pub fn exec(container: &Container, wanted: &Exec) -> Result<std::convert::Infall
     // The runtime opens both by their numbers.
     let (file, dir) = (inherited(file.as_fd())?, inherited(container.dir())?);
     let runtime = Runtime::of(container);
-    let mut command = runtime.command_in(dir.as_fd(), "exec");
+    let words = Words::new()?;
+    let mut command = runtime.command_in(dir.as_fd(), Some(&words), "exec");
     command
         .arg("--process")
         .arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
@@ -78,8 +82,12 @@ pub fn exec(container: &Container, wanted: &Exec) -> Result<std::convert::Infall
         command.stdin(Stdio::inherit());
     }
     runtime.named(&mut command);
-    let error = command.exec();
-    Err(error).with_context(|| format!("start {}", command.get_program().display()))
+    let signals = SignalFd::all()?;
+    let mut child = spawn(&mut command)?;
+    match foreground::wait(&mut child, &signals, &words)? {
+        Ended::With(status) => Ok(status),
+        Ended::Refused(error) => Ok(words::status(&error)),
+    }
 }
 
 /// The container's own process, with what differs.

@@ -12,6 +12,7 @@ use corten_sys::{Call, signal};
 use rustix::io::FdFlags;
 
 use super::cgroups::CgroupManager;
+use super::words::Words;
 use crate::containers::Container;
 use crate::error::{Context, Error, Kind, Result};
 
@@ -50,17 +51,17 @@ impl Runtime {
 
     /// The runtime, about to be given a verb, by who holds the container's lock.
     pub fn command(&self, verb: &str) -> Command {
-        self.at(self.state.as_os_str(), verb)
+        self.at(self.state.as_os_str(), None, verb)
     }
 
     /// The same, by anybody: the container may be removed meanwhile. A runtime that makes the directory of its state
     /// where there is none can't do so below a directory that is gone.
-    pub fn command_in(&self, dir: BorrowedFd<'_>, verb: &str) -> Command {
+    pub fn command_in(&self, dir: BorrowedFd<'_>, words: Option<&Words>, verb: &str) -> Command {
         let state = format!("/proc/self/fd/{}/runtime", dir.as_raw_fd());
-        self.at(OsStr::new(&state), verb)
+        self.at(OsStr::new(&state), words, verb)
     }
 
-    fn at(&self, state: &OsStr, verb: &str) -> Command {
+    fn at(&self, state: &OsStr, words: Option<&Words>, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
         // SECURITY: nothing else of the caller's environment is the runtime's business.
         command.env_clear();
@@ -71,14 +72,17 @@ impl Runtime {
         if self.manager == CgroupManager::Systemd {
             command.arg("--systemd-cgroup");
         }
+        if let Some(words) = words {
+            words.ask(&mut command);
+        }
         command.arg(verb);
         command.stdin(Stdio::null());
         command
     }
 
     /// The same, about to make the container.
-    pub fn making(&self, verb: &str) -> Command {
-        let mut command = self.command(verb);
+    pub fn making(&self, words: Option<&Words>, verb: &str) -> Command {
+        let mut command = self.at(self.state.as_os_str(), words, verb);
         command.arg("--bundle").arg(&self.bundle);
         command
     }
@@ -119,7 +123,7 @@ impl Runtime {
     /// Sends the container's first process a signal, by name or number.
     pub fn kill(&self, container: &Container, signal: &str) -> Result<()> {
         let dir = inherited(container.dir())?;
-        let mut command = self.command_in(dir.as_fd(), "kill");
+        let mut command = self.command_in(dir.as_fd(), None, "kill");
         self.named(&mut command).arg(signal);
         command.stdout(Stdio::null());
         self.call(command).with_context(|| format!("send {signal}"))
@@ -169,7 +173,20 @@ pub fn failure(said: &[u8], status: &str) -> Error {
         None => format!("the runtime ended with {status}"),
         Some(line) => message(line).unwrap_or_else(|| line.to_owned()),
     };
-    Error::new(Kind::System, text)
+    Error::new(kind(&text), text)
+}
+
+/// Whether a failure is the program's to blame for, in the words of corten and runc (`exec: "sh": …`) or crun (`executable
+/// file …`). The text is all that tells.
+pub fn kind(text: &str) -> Kind {
+    let is_any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if !is_any(&["exec: \"", "executable file", "open executable"]) {
+        return Kind::System;
+    }
+    match is_any(&["not found", "o such file or directory"]) {
+        true => Kind::NoProgram,
+        false => Kind::NotExecutable,
+    }
 }
 
 /// The message of `time="…" level=error msg="…"`, which is quoted as JSON's texts are.
@@ -188,6 +205,39 @@ pub fn spawn(command: &mut Command) -> Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_fault_it_is() {
+        for (text, expected) in [
+            (
+                "exec: \"a\": executable file not found in $PATH (config.json /process/args/0)",
+                Kind::NoProgram,
+            ),
+            (
+                "exec: \"/i\": execve \"/i\": no such file or directory",
+                Kind::NoProgram,
+            ),
+            (
+                "executable file `a` not found in $PATH: No such file or directory",
+                Kind::NoProgram,
+            ),
+            (
+                "unable to start container process: exec: \"/etc\": is a directory: permission denied",
+                Kind::NotExecutable,
+            ),
+            (
+                "exec: \"/g\": execve \"/g\": exec format error",
+                Kind::NotExecutable,
+            ),
+            (
+                "mount /x: openat2 \"a\": no such file or directory",
+                Kind::System,
+            ),
+            ("enter the working directory: not a directory", Kind::System),
+        ] {
+            assert_eq!(kind(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_runtimes_words() {

@@ -62,7 +62,7 @@ pub fn start(store: &Store, container: &Container) -> Result<()> {
     match answer.as_str() {
         READY => Ok(()),
         "" => Err(never_ran(errors.as_fd(), child)?),
-        why => Err(Error::new(Kind::System, why.trim_end())),
+        why => Err(Error::new(super::runtime::kind(why), why.trim_end())),
     }
 }
 
@@ -222,7 +222,7 @@ pub fn stop_signal(config: &oci_spec::image::ImageConfiguration) -> &str {
 fn create_with_pipes(life: &Life<'_>, stdin: Option<PipeReader>) -> Result<Vec<(OwnedFd, Stream)>> {
     let pipe = || std::io::pipe().context("make a pipe");
     let ((output, writes_output), (errors, writes_errors)) = (pipe()?, pipe()?);
-    let mut create = life.runtime.making("create");
+    let mut create = life.runtime.making(None, "create");
     create.arg("--pid-file").arg(super::process::pid_file(life));
     life.runtime.named(&mut create);
     if let Some(stdin) = stdin {
@@ -257,7 +257,7 @@ fn create_with_terminal(life: &Life<'_>, container: &Container) -> Result<Vec<(O
     let listener = UnixListener::bind(format!("/proc/self/fd/{number}/{NAME}"))
         .with_context(|| format!("listen on {NAME} of container {}", container.shown()))?;
     let socket = format!("/proc/{}/fd/{number}/{NAME}", process::own_pid());
-    let mut create = life.runtime.making("create");
+    let mut create = life.runtime.making(None, "create");
     create.arg("--pid-file").arg(super::process::pid_file(life));
     create.arg("--console-socket").arg(socket);
     life.runtime.named(&mut create).stdout(Stdio::null());

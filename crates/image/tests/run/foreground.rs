@@ -2,6 +2,7 @@
 //! Containers with the caller's streams: what they see, and how each flag shows inside.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use crate::support::{in_world, ran, wait_for};
@@ -50,6 +51,66 @@ fn streams_and_status() {
             found.out,
             found.err
         );
+    });
+}
+
+#[test]
+fn status_where_there_is_no_program() {
+    in_world(|world| {
+        let garbage = world.dir.join("garbage");
+        std::fs::write(&garbage, "no program").unwrap();
+        std::fs::set_permissions(&garbage, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let volume = format!("{}:/garbage", garbage.display());
+        world.ok(&[
+            "run", "-d", "--name", "there", "-v", &volume, "base", "sleep", "1000",
+        ]);
+        for (program, status, words) in [
+            ("nosuch", 127, "executable file not found"),
+            ("/no/such", 127, "no such file or directory"),
+            ("/etc/passwd", 126, "permission denied"),
+            ("/etc", 126, "is a directory"),
+            ("/garbage", 126, "exec format error"),
+        ] {
+            for args in [
+                &["run", "--rm", "-v", &volume, "base", program][..],
+                &["run", "--rm", "-d", "-v", &volume, "base", program],
+                &["exec", "there", program],
+            ] {
+                let found = world.run(args);
+                assert_eq!(found.code, Some(status), "{args:?}: {}", found.err);
+                assert!(found.err.contains(words), "{args:?}: {}", found.err);
+                // In words, not as a log has them, and once.
+                assert!(!found.err.contains("level="), "{args:?}: {}", found.err);
+                assert_eq!(found.err.lines().count(), 1, "{args:?}: {}", found.err);
+            }
+        }
+        for args in [
+            &["run", "--rm", "-w", "/etc/passwd", "base", "true"][..],
+            &["exec", "-w", "/no/such", "there", "true"],
+        ] {
+            let found = world.run(args);
+            assert_eq!(found.code, Some(125), "{args:?}: {}", found.err);
+        }
+        // What the program itself ends with is its own.
+        for status in ["1", "125", "126", "127", "255"] {
+            let script = format!("echo 'exec: \"x\": not found' >&2; exit {status}");
+            for args in [
+                &["run", "--rm", "base", "sh", "-c", &script][..],
+                &["exec", "there", "sh", "-c", &script],
+            ] {
+                assert_eq!(world.run(args).code, status.parse().ok(), "{args:?}");
+            }
+        }
+        world.ok(&["rm", "-f", "there"]);
+        // One that stays never ran.
+        world.run(&["run", "--name", "c", "base", "nosuch"]);
+        assert!(world.ok(&["ps", "--all"]).contains("created"));
+        assert!(
+            world
+                .ok(&["inspect", "c"])
+                .contains("executable file not found")
+        );
+        world.ok(&["rm", "c"]);
     });
 }
 
