@@ -294,6 +294,11 @@ impl<'a> Layers<'a> {
     pub fn set_name(&self, name: &Reference, descriptor: &Descriptor) -> Result<()> {
         self.store.set_name(&self.lease, name, descriptor)
     }
+
+    /// Keeps the image without one.
+    pub fn keep_unnamed(&self, descriptor: &Descriptor) -> Result<()> {
+        self.store.keep_unnamed(&self.lease, descriptor)
+    }
 }
 
 fn name_of(digest: &Digest) -> Result<oci_spec::image::Digest> {

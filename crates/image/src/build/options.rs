@@ -12,7 +12,8 @@ use crate::registry::Supply;
 /// What the command line asks for.
 #[derive(Debug)]
 pub struct Options {
-    /// The names that the image gets; none to build for the cache or an output alone.
+    /// The names that the image gets. Without one it is found by its id, or is in no index where there is a cache or an
+    /// output to build for.
     pub names: Vec<Reference>,
     /// Where the instructions are.
     pub file: Source,

@@ -51,6 +51,9 @@ impl Builder<'_> {
         for name in &options.names {
             self.layers.set_name(name, &descriptor)?;
         }
+        if options.names.is_empty() && options.outputs.is_empty() && options.cache_to.is_empty() {
+            self.layers.keep_unnamed(&descriptor)?;
+        }
         for output in &options.outputs {
             self.write_output(output, &finished.layers, options.names.first())?;
         }

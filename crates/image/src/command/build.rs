@@ -20,8 +20,8 @@ pub struct Args {
     pub supply: SupplyArgs,
     #[command(flatten)]
     pub format: FormatArgs,
-    /// A name of the image: NAME[:TAG]
-    #[arg(short, long, value_name = "NAME", required_unless_present_any = ["output", "cache_to", "iidfile"])]
+    /// A name of the image: NAME[:TAG]; without one it is found by its id
+    #[arg(short, long, value_name = "NAME")]
     pub tag: Vec<String>,
     /// The Dockerfile, or - to read it (default: CONTEXT/Dockerfile)
     #[arg(short, long, value_name = "FILE")]

@@ -97,15 +97,41 @@ fn prints_the_id_and_ends_with_the_status() {
         bench.context("").display()
     );
     assert_eq!(text.lines().last(), Some(expected.as_str()));
-    assert_eq!(
-        program(&bench, &[]).output().unwrap().status.code(),
-        Some(2)
+    bench.file("Dockerfile", "FROM base\nRUN [\"/no/such\"]\n");
+    let failed = program(&bench, &["-t", "image"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(127));
+    let text = String::from_utf8(failed.stderr).unwrap();
+    assert!(
+        text.contains("exec: \"/no/such\": ") && text.ends_with("exited with status 127\n"),
+        "{text}"
     );
+    bench.file("Dockerfile", "FROM base\nARG A\nRUN exit ${A:-0}\n");
     let unused = program(&bench, &["-t", "image", "--build-arg", "B=9"])
         .output()
         .unwrap();
     let text = String::from_utf8(unused.stderr).unwrap();
     assert!(text.contains("no ARG asked for --build-arg B"), "{text}");
+}
+
+#[test]
+fn an_image_without_a_name_is_found_by_its_id() {
+    let bench = Bench::with_base();
+    bench.file("Dockerfile", "FROM base\nLABEL a=b\n");
+    let file = bench.dir.join("id");
+    for flags in [&[][..], &["--iidfile", file.to_str().unwrap()]] {
+        let mut command = program(&bench, flags);
+        let built = command.env("SOURCE_DATE_EPOCH", "1").output().unwrap();
+        assert!(built.status.success());
+        let id = String::from_utf8(built.stdout).unwrap();
+        let id = id.trim_end();
+        assert_eq!(bench.image(id).id().unwrap().as_str(), id);
+    }
+    let id = std::fs::read_to_string(file).unwrap();
+    assert_eq!(bench.image(&id).id().unwrap().as_str(), id);
+    // The same once more is the same entry.
+    let unnamed = bench.store.entries().unwrap();
+    let unnamed = unnamed.iter().filter(|entry| entry.name.is_none());
+    assert_eq!(unnamed.count(), 1);
 }
 
 #[test]
