@@ -44,7 +44,8 @@ impl Store {
     }
 
     /// The entry that `reference` means. A reference with a digest needs the entry to have that digest; a name that is
-    /// 12 or more hexadecimal digits is also looked up as the start of an image's id or manifest digest.
+    /// 12 or more hexadecimal digits, with or without `sha256:`, is also looked up as the start of an image's id or manifest
+    /// digest.
     pub fn find(&self, reference: &Reference) -> Result<Entry> {
         let entries = self.entries()?;
         let key = reference.key();
@@ -84,12 +85,16 @@ impl Store {
     }
 
     fn find_by_id(&self, reference: &Reference, entries: Vec<Entry>) -> Result<Option<Entry>> {
-        let start = reference.name();
+        // An id as it is printed, which has the form of a name with a tag.
+        let (start, tag) = match (reference.name(), reference.tag()) {
+            ("sha256", Some(hex)) => (hex, None),
+            other => other,
+        };
         let is_id = (12..=64).contains(&start.len())
             && start
                 .bytes()
                 .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_id || reference.tag().is_some() {
+        if !is_id || tag.is_some() {
             return Ok(None);
         }
         let mut found: Option<Entry> = None;

@@ -125,6 +125,8 @@ fn an_image_without_a_name_is_found_by_its_id() {
         let id = String::from_utf8(built.stdout).unwrap();
         let id = id.trim_end();
         assert_eq!(bench.image(id).id().unwrap().as_str(), id);
+        let digits = id.strip_prefix("sha256:").unwrap();
+        assert_eq!(bench.image(&digits[..12]).id().unwrap().as_str(), id);
     }
     let id = std::fs::read_to_string(file).unwrap();
     assert_eq!(bench.image(&id).id().unwrap().as_str(), id);
