@@ -96,6 +96,7 @@ pub fn document(
     let mut document =
         serde_json::to_value(spec).map_err(|error| Error::invalid(error.to_string()))?;
     document["root"]["readonly"] = json!(settings.read_only);
+    set_hostname(&mut document, settings);
     set_mounts(&mut document, settings, host)?;
     set_capabilities(&mut document, settings)?;
     set_limits(&mut document, settings);
@@ -212,6 +213,20 @@ fn set_capabilities(document: &mut Value, settings: &Settings) -> Result<()> {
         "bounding": held, "effective": own, "permitted": own, "inheritable": [], "ambient": [],
     });
     Ok(())
+}
+
+/// A variable that the engines set as well, and scripts look for.
+fn set_hostname(document: &mut Value, settings: &Settings) {
+    if let (Some(name), Some(env)) = (
+        &settings.changes.hostname,
+        document["process"]["env"].as_array_mut(),
+    ) && !env.iter().any(|variable| {
+        variable
+            .as_str()
+            .is_some_and(|text| text.starts_with("HOSTNAME="))
+    }) {
+        env.push(json!(format!("HOSTNAME={name}")));
+    }
 }
 
 fn all_of(names: &[String]) -> bool {
