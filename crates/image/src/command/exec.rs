@@ -2,7 +2,7 @@
 //! `exec`: another program in a container that runs. Ends with that program's status, or 125 to 127 if there was none.
 
 use corten_image::run::{Exec, Stdin, exec};
-use corten_image::{Result, Store};
+use corten_image::{Error, Result, Store};
 
 use super::Failure;
 use super::containers::find;
@@ -10,6 +10,7 @@ use super::process::environment;
 
 /// Run a program in a container
 #[derive(clap::Args)]
+#[command(override_usage = "corten-image exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
 pub struct Args {
     /// Pass standard input on
     #[arg(short, long)]
@@ -26,25 +27,22 @@ pub struct Args {
     /// USER[:GROUP], by name or number
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
-    /// Name, id or the first digits of one
-    #[arg(value_name = "CONTAINER")]
-    container: String,
-    /// The program and its arguments
-    #[arg(
-        value_name = "COMMAND",
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        required = true
-    )]
-    args: Vec<String>,
+    /// The container: its name, id or the first digits of one; and the program with its arguments
+    // One argument, or flags behind the container would be taken for those of `exec`.
+    #[arg(value_name = "CONTAINER", trailing_var_arg = true, required = true, num_args = 2..)]
+    container: Vec<String>,
 }
 
 /// Runs it, and says what to exit with.
 pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
     let run = || -> Result<u8> {
-        let container = find(store, &args.container)?;
+        let (name, command) = match args.container.split_first() {
+            Some((name, command)) if !command.is_empty() => (name, command),
+            _ => return Err(Error::invalid("write CONTAINER COMMAND")),
+        };
+        let container = find(store, name)?;
         let wanted = Exec {
-            args: args.args.clone(),
+            args: command.to_vec(),
             env: environment(&args.env),
             workdir: args.workdir.clone(),
             user: args.user.clone(),

@@ -29,6 +29,7 @@ const FILE_CAP: u64 = 4 << 20;
 
 /// Run a container of an image
 #[derive(clap::Args)]
+#[command(override_usage = "corten-image run [OPTIONS] IMAGE [ARG]...")]
 pub struct Args {
     #[command(flatten)]
     process: ProcessArgs,
@@ -118,16 +119,10 @@ pub struct Args {
     /// The runtime (default: $CORTEN_RUNTIME, or corten beside this program or in PATH)
     #[arg(long, value_name = "PROGRAM")]
     runtime: Option<OsString>,
-    /// NAME[:TAG][@DIGEST], or the first digits of an id
-    #[arg(value_name = "IMAGE")]
-    image: String,
-    /// The program's arguments, in place of the image's command
-    #[arg(
-        value_name = "ARGS",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
-    args: Vec<String>,
+    /// The image: NAME[:TAG][@DIGEST], or the first digits of an id; and the program's arguments, in place of the image's command
+    // One argument, or flags behind the image would be taken for those of `run`.
+    #[arg(value_name = "IMAGE", trailing_var_arg = true, required = true)]
+    image: Vec<String>,
 }
 
 /// Runs, and says what to exit with.
@@ -137,7 +132,7 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
         settle_all(store)?;
         let runtime = args.runtime.clone();
         let runtime = runtime.or_else(|| std::env::var_os("CORTEN_RUNTIME"));
-        let reference = Reference::parse(&args.image)?;
+        let reference = Reference::parse(args.image.first().map_or("", String::as_str))?;
         let progress = Progress::stderr();
         args.supply
             .supply()
@@ -162,7 +157,9 @@ pub fn run(store: &Store, args: &Args) -> std::result::Result<u8, Failure> {
 
 impl Args {
     fn settings(&self) -> Result<Settings> {
-        let mut changes = self.process.changes(self.args.clone())?;
+        let mut changes = self
+            .process
+            .changes(self.image.iter().skip(1).cloned().collect())?;
         let mut env = Vec::new();
         for path in &self.env_file {
             env.extend(env_file(path)?);

@@ -216,7 +216,7 @@ fn goes_by_itself() {
         });
         // The reason why it can't start is the command's answer, and nothing stays.
         let found = world.run(&["run", "-d", "--rm", "base", "/none"]);
-        assert_eq!(found.code, Some(125));
+        assert_eq!(found.code, Some(127));
         assert!(found.err.contains("/none"), "{}", found.err);
         assert_eq!(world.ok(&["ps", "--all", "--quiet"]), "");
         // Without --rm it stays, with the reason.

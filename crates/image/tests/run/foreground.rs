@@ -115,6 +115,40 @@ fn status_where_there_is_no_program() {
 }
 
 #[test]
+fn flags_behind_the_image_are_the_programs() {
+    in_world(|world| {
+        world.ok(&["run", "-d", "--name", "there", "base", "sleep", "1000"]);
+        for words in [
+            &["--help"][..],
+            &["-h", "--version"],
+            &["-l", "x", "-d", "--rm", "-e", "A=1"],
+            &["--store", "/none", "--entrypoint=x"],
+            &["--", "-e", "--"],
+        ] {
+            let flags = ["run", "--rm", "--entrypoint", "echo", "base", "+"];
+            let expected = format!("+ {}", words.join(" "));
+            assert_eq!(world.ok(&[&flags[..], words].concat()), expected);
+            // Also where they come first.
+            let found = world.ok(&[&flags[..5], words, &["."]].concat());
+            assert_eq!(found, format!("{} .", words.join(" ")));
+            let exec = [&["exec", "there", "echo", "+"], words].concat();
+            assert_eq!(world.ok(&exec), expected);
+        }
+        world.ok(&["rm", "-f", "there"]);
+        for (args, expected) in [
+            (&["run", "--nope", "base"][..], "'--nope'"),
+            (&["run"], "IMAGE"),
+            (&["exec", "there"], "CONTAINER COMMAND"),
+            (&["exec"], "CONTAINER COMMAND"),
+        ] {
+            let found = world.run(args);
+            assert_ne!(found.code, Some(0), "{args:?}");
+            assert!(found.err.contains(expected), "{args:?}: {}", found.err);
+        }
+    });
+}
+
+#[test]
 fn process_flags() {
     in_world(|world| {
         let file = world.dir.join("env");
@@ -149,9 +183,10 @@ fn process_flags() {
             (&["-w", "/new/dir"], "pwd", "/new/dir"),
             (
                 &["--hostname", "h"],
-                "hostname; cat /etc/hostname; tail -n1 /etc/hosts",
-                "h\nh\n127.0.0.1\th",
+                "hostname; cat /etc/hostname; tail -n1 /etc/hosts; echo $HOSTNAME",
+                "h\nh\n127.0.0.1\th\nh",
             ),
+            (&["-e", "HOSTNAME=mine"], "echo $HOSTNAME", "mine"),
             (
                 &["--add-host", "db:10.0.0.9", "--dns", "9.9.9.9"],
                 "grep db /etc/hosts; cat /etc/resolv.conf",
