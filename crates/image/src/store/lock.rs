@@ -66,13 +66,16 @@ impl AsFd for Lock {
 }
 
 fn lock_file(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
-    Ok(rustix::fs::openat(
-        dir,
-        name,
-        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::from_raw_mode(0o600),
-    )
-    .call("open", || format!("lock file {name}"))?)
+    let open = |flags| {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))
+    };
+    let opened = match open(OFlags::RDWR | OFlags::CREATE) {
+        // A store on a read-only file system can still be read, by several at once.
+        Err(Errno::ROFS) => open(OFlags::RDONLY),
+        opened => opened,
+    };
+    Ok(opened.call("open", || format!("lock file {name}"))?)
 }
 
 /// `false` if `attempt` and somebody holds it.
