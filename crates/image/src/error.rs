@@ -28,6 +28,8 @@ pub enum Kind {
     Remote,
     /// The kernel or the host refused.
     System,
+    /// Nobody reads standard output any more.
+    Unread,
     /// A container lacks the program that it shall run.
     NoProgram,
     /// It has it, and can't execute it.

@@ -49,7 +49,10 @@ impl Bench {
     /// A runtime that does `script` for `run`, with the bundle as `$B`, and nothing for other verbs.
     fn runtime(&self, name: &str, script: &str) -> String {
         let path = self.dir.join(name);
-        let text = format!("#!/bin/sh\n[ \"$3\" = run ] || exit 0\nB=\"$5\"\n{script}\n");
+        let text = format!(
+            "#!/bin/sh\nwhile [ \"${{1#--}}\" != \"$1\" ]; do shift 2; done\n\
+             [ \"$1\" = run ] || exit 0\nB=\"$3\"\n{script}\n"
+        );
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         path.to_str().unwrap().to_owned()
@@ -452,6 +455,70 @@ fn status_signals_and_errors() {
         );
     }
     bench.assert_swept();
+}
+
+/// Nobody is told that `head` has had enough.
+#[test]
+fn output_that_nobody_reads() {
+    let bench = Bench::new("unread");
+    bench.image("t", &[vec![file("a", b"1")]]);
+    for args in [&["list"][..], &["inspect", "t"], &["history", "t"]] {
+        let mut command = bench.command(args);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(141), "{args:?}");
+        assert_eq!(text(&output.stderr), "", "{args:?}");
+    }
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut command = bench.command(&["list"]);
+    let output = command.stdout(full.unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "corten-image: write to standard output: no space left on device\n"
+    );
+}
+
+/// What only reads works on a store that can't be written to; what writes says so.
+#[test]
+fn a_read_only_store() {
+    if !is_root("a_read_only_store") {
+        return;
+    }
+    let bench = Bench::new("read-only");
+    bench.image("t", &[vec![file("a", b"1")]]);
+    assert_success(&bench.run(&["unpack", "t"]));
+    let work = || {
+        corten_image::overlay::private_namespace().unwrap();
+        rustix::mount::mount_bind(&bench.store, &bench.store).unwrap();
+        let flags = rustix::mount::MountFlags::BIND | rustix::mount::MountFlags::RDONLY;
+        rustix::mount::mount_remount(&bench.store, flags, "").unwrap();
+        let (archive, bundle) = (bench.dir.join("t.tar"), bench.dir.join("bundle"));
+        for args in [
+            &["list"][..],
+            &["inspect", "t"],
+            &["history", "t"],
+            &["ps", "--all"],
+            &["verify"],
+            &["export", "t", archive.to_str().unwrap()],
+            &["unpack", "t", bundle.to_str().unwrap()],
+        ] {
+            assert_success(&bench.run(args));
+        }
+        for args in [
+            &["tag", "t", "u"][..],
+            &["rm", "t"],
+            &["run", "t", "/a"],
+            &["import", archive.to_str().unwrap()],
+        ] {
+            let output = bench.run(args);
+            assert!(!output.status.success(), "{args:?}");
+            let text = text(&output.stderr);
+            assert!(text.contains("read-only file system"), "{args:?}: {text}");
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap();
 }
 
 /// On a disk without a free block images can still be removed, and what fails leaves nothing.

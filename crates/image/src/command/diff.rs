@@ -5,7 +5,7 @@ use std::io::Write;
 
 use corten_image::containers;
 use corten_image::containers::diff::{How, changes};
-use corten_image::{Context, Result, Store};
+use corten_image::{Result, Store};
 use serde_json::json;
 
 use super::format::{Format, FormatArgs};
@@ -43,7 +43,5 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
         text.extend_from_slice(&change.path);
         text.push(b'\n');
     }
-    std::io::stdout()
-        .write_all(&text)
-        .context("write to standard output")
+    super::written(std::io::stdout().write_all(&text))
 }

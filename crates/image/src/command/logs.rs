@@ -6,7 +6,7 @@ use std::io::Write;
 
 use corten_image::containers::log::{Entry, LOG, LogReader, Stream};
 use corten_image::containers::{Container, watch::Watch};
-use corten_image::{Context, Error, Result, Store};
+use corten_image::{Error, Result, Store};
 
 use super::containers::find;
 
@@ -105,7 +105,7 @@ fn show(args: &Args, entry: &Entry) -> Result<()> {
         }
         Stream::Stderr => std::io::stderr().write_all(line.as_bytes()),
     };
-    written.context("write to standard output")
+    super::written(written)
 }
 
 /// As the log has times: text that sorts as they do.

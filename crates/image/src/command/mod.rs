@@ -35,7 +35,10 @@ pub mod verify;
 use std::io::Write;
 use std::process::ExitCode;
 
-use corten_image::{Context, Error, Result, progress};
+use corten_image::{Error, Kind, Result, progress};
+
+/// As SIGPIPE would end it, which Rust's programs ignore.
+const UNREAD: u8 = 128 + 13;
 
 /// A verb that failed.
 pub struct Failure {
@@ -61,7 +64,15 @@ impl From<Error> for Failure {
 
 /// Prints a result.
 pub fn print(text: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("write to standard output")
+    written(writeln!(std::io::stdout(), "{text}"))
+}
+
+/// What came of writing to standard output. A reader that has had enough (`head`) is no failure to tell of.
+pub fn written(result: std::io::Result<()>) -> Result<()> {
+    result.map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Error::new(Kind::Unread, error.to_string()),
+        _ => Error::from(error).context("write to standard output"),
+    })
 }
 
 /// Says something beside the result.
@@ -88,6 +99,9 @@ pub fn size(bytes: u64) -> String {
 
 /// Prints why a verb failed.
 pub fn report(failure: &Failure) -> ExitCode {
+    if failure.error.kind() == Kind::Unread {
+        return ExitCode::from(UNREAD);
+    }
     progress::error(&format!("corten-image: {}", failure.error));
     ExitCode::from(failure.status)
 }
