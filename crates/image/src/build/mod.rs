@@ -169,17 +169,13 @@ impl<'a> Builder<'a> {
     ) -> Result<Self> {
         let epoch = time::source_date_epoch(options.source_date_epoch.as_deref())?;
         let (path, text) = match &options.file {
-            Source::Context => (options.context.join("Dockerfile"), None),
-            Source::File(file) => (file.clone(), None),
+            Source::Context => find_dockerfile(&options.context)?,
+            Source::File(file) => (file.clone(), read_text(file)?),
             Source::Text(text) => (PathBuf::from("Dockerfile"), Some(text.clone())),
         };
         let file = path.display().to_string();
-        let text = match text {
-            Some(text) => text,
-            None => read_text(&path)?.ok_or_else(|| {
-                Error::new(crate::Kind::NotFound, format!("no Dockerfile {file}"))
-            })?,
-        };
+        let text =
+            text.ok_or_else(|| Error::new(crate::Kind::NotFound, format!("no Dockerfile {file}")))?;
         let dockerfile =
             dockerfile::parse(&text).map_err(|error| Error::invalid(format!("{file}:{error}")))?;
         let target_platform = match &options.platform {
@@ -269,6 +265,30 @@ fn open_context(path: &Path, ignore: Ignore) -> Result<Tree> {
     Tree::context(path, ignore).with_context(|| format!("open context {}", path.display()))
 }
 
+/// The context's Dockerfile, by docker's name or else by podman's, and its text if there is one.
+fn find_dockerfile(context: &Path) -> Result<(PathBuf, Option<String>)> {
+    if !context.is_dir() {
+        let text = format!("context {} is no directory", context.display());
+        let error = Error::new(crate::Kind::NotFound, text);
+        return Err(match context.to_str() {
+            Some("-") => error.remedy("write -f - DIRECTORY to read the Dockerfile alone"),
+            Some(text) if text.contains("://") => {
+                error.remedy("nothing is fetched: clone it before")
+            }
+            _ => error,
+        });
+    }
+    let path = context.join("Dockerfile");
+    if let Some(text) = read_text(&path)? {
+        return Ok((path, Some(text)));
+    }
+    let other = context.join("Containerfile");
+    Ok(match read_text(&other)? {
+        None => (path, None),
+        text => (other, text),
+    })
+}
+
 fn open_contexts(contexts: &BTreeMap<String, NamedContext>) -> Result<BTreeMap<String, Named>> {
     let mut opened = BTreeMap::new();
     for (name, context) in contexts {
@@ -313,11 +333,20 @@ fn read_text(path: &Path) -> Result<Option<String>> {
     read().with_context(|| format!("read {}", path.display()))
 }
 
-/// `<Dockerfile>.dockerignore` beside the Dockerfile, or else .dockerignore in the context.
+/// `<Dockerfile>.dockerignore` beside the Dockerfile, or else .dockerignore in the context. A .containerignore comes
+/// before either: who has both means it for tools other than docker.
 fn read_ignore(file: &Path, context: &Path) -> Result<Ignore> {
-    let mut own = file.as_os_str().to_owned();
-    own.push(".dockerignore");
-    for path in [PathBuf::from(own), context.join(".dockerignore")] {
+    let beside = |suffix| {
+        let mut own = file.as_os_str().to_owned();
+        own.push(suffix);
+        PathBuf::from(own)
+    };
+    for path in [
+        beside(".containerignore"),
+        beside(".dockerignore"),
+        context.join(".containerignore"),
+        context.join(".dockerignore"),
+    ] {
         if let Some(text) = read_text(&path)? {
             return Ignore::parse(&text)
                 .map_err(|error| Error::invalid(format!("{}: {error}", path.display())));

@@ -58,7 +58,7 @@ pub struct Options {
 /// Where a Dockerfile is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// `Dockerfile` in the context.
+    /// `Dockerfile` in the context, or else `Containerfile`.
     Context,
     /// There.
     File(PathBuf),

@@ -61,7 +61,18 @@ impl Output {
             return Ok(Self::Local(text.into()));
         }
         let (mut kind, mut dest) = (None, None);
-        for field in options::fields(text).map_err(wrong)? {
+        let fields = options::fields(text).map_err(wrong)?;
+        // Before the fields that only another type has.
+        for kind in fields
+            .iter()
+            .filter_map(|field| field.strip_prefix("type="))
+        {
+            if !["local", "tar", "oci", "docker"].contains(&kind) {
+                let why = format!("type {kind} is not supported: it is local, tar, oci or docker");
+                return Err(wrong(why));
+            }
+        }
+        for field in fields {
             match field.split_once('=') {
                 Some(("type", value)) => kind = Some(value.to_owned()),
                 Some(("dest", value)) if !value.is_empty() => dest = Some(value.to_owned()),

@@ -89,7 +89,7 @@ pub fn find(wanted: Option<&OsStr>) -> Result<PathBuf> {
 }
 
 fn missing(name: &OsStr) -> Error {
-    let text = format!("no runtime {} for RUN", name.to_string_lossy());
+    let text = format!("no runtime {}", name.to_string_lossy());
     Error::new(Kind::NotFound, text).remedy("name one with --runtime or in CORTEN_RUNTIME")
 }
 

@@ -23,7 +23,7 @@ pub struct Args {
     /// A name of the image: NAME[:TAG]; without one it is found by its id
     #[arg(short, long, value_name = "NAME")]
     pub tag: Vec<String>,
-    /// The Dockerfile, or - to read it (default: CONTEXT/Dockerfile)
+    /// The Dockerfile, or - to read it (default: CONTEXT/Dockerfile, or else CONTEXT/Containerfile)
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Give an ARG its value; without `=` that of the environment

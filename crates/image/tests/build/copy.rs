@@ -188,6 +188,10 @@ fn dockerignore() {
         let found = bench.fail(&format!("FROM scratch\nCOPY {source} /x\n"));
         assert_eq!(found, format!("Dockerfile:2: COPY: {expected}"));
     }
+    // Podman's name before docker's.
+    bench.file(".containerignore", "*\n!a\n");
+    bench.build("image", "FROM scratch\nCOPY . /\n").unwrap();
+    assert_eq!(paths(&bench, "image"), ["a"]);
     // The Dockerfile's own list comes first.
     bench.file("Dockerfile.dockerignore", "*\n!b.log\n");
     bench.build("image", "FROM scratch\nCOPY . /\n").unwrap();

@@ -160,11 +160,32 @@ fn surroundings() {
     assert_eq!(bench.fail("FROM scratch\n"), "no Dockerfile none");
     bench.options.file = Source::Context;
     bench.options.context = bench.context("absent");
-    assert!(
-        bench
-            .fail("FROM scratch\n")
-            .starts_with("no Dockerfile absent/Dockerfile")
+    assert_eq!(
+        bench.fail("FROM scratch\n"),
+        "context absent is no directory"
     );
+    for (context, expected) in [
+        (
+            "-",
+            "context - is no directory; write -f - DIRECTORY to read the Dockerfile alone",
+        ),
+        (
+            "https://example.com/x.git",
+            "context https://example.com/x.git is no directory; nothing is fetched: clone it before",
+        ),
+    ] {
+        bench.options.context = context.into();
+        assert_eq!(bench.fail("FROM scratch\n"), expected);
+    }
+    bench.options.context = bench.context("empty");
+    std::fs::create_dir(bench.context("empty")).unwrap();
+    assert_eq!(
+        bench.fail("FROM scratch\n"),
+        "no Dockerfile empty/Dockerfile"
+    );
+    bench.file("empty/Containerfile", "FROM nowhere\n");
+    let found = bench.fail("FROM scratch\n");
+    assert!(found.starts_with("empty/Containerfile:1: FROM nowhere: "));
     std::fs::write(bench.context("Dockerfile"), b"FROM scratch\n\xff").unwrap();
     bench.options.context = bench.context("");
 }

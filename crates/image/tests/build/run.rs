@@ -102,7 +102,7 @@ fn needs_a_runtime() {
         assert_eq!(
             bench.fail("FROM base\nRUN true\n"),
             format!(
-                "Dockerfile:2: RUN: no runtime {runtime} for RUN; name one with --runtime or in CORTEN_RUNTIME"
+                "Dockerfile:2: RUN: no runtime {runtime}; name one with --runtime or in CORTEN_RUNTIME"
             )
         );
     }
