@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `unpack` and `run` let the caller change of the image's config.
 
-use corten_image::Result;
 use corten_image::bundle::{Changes, Network};
+use corten_image::{Error, Result};
 
 /// The container's process, where it shall differ from the image's config.
 #[derive(clap::Args)]
@@ -31,6 +31,11 @@ impl ProcessArgs {
     /// Together with the arguments of the program.
     pub fn changes(&self, args: Vec<String>) -> Result<Changes> {
         let env = environment(&self.env);
+        if let Some(workdir) = self.workdir.as_deref().filter(|dir| !dir.starts_with('/')) {
+            return Err(Error::invalid(format!(
+                "working directory {workdir:?} is no absolute path"
+            )));
+        }
         let entrypoint = self
             .entrypoint
             .as_ref()
