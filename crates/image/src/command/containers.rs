@@ -37,6 +37,17 @@ pub fn settle_all(store: &Store) -> Result<()> {
 }
 
 /// Says what was found out of a container, if it is worth it.
+/// What came of looking for an image of the name `name`, which is no container's.
+pub fn neither<T>(name: &str, found: Result<T>) -> Result<T> {
+    found.map_err(|error| match error.kind() {
+        Kind::NotFound => Error::new(
+            Kind::NotFound,
+            format!("there is no container {name}, and {error}"),
+        ),
+        _ => error,
+    })
+}
+
 fn say(shown: &str, settled: &Settled) {
     match settled {
         Settled::Sound => {}

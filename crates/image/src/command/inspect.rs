@@ -5,6 +5,8 @@ use corten_image::containers;
 use corten_image::{Error, Reference, Result, Store};
 use serde_json::json;
 
+use super::containers::neither;
+
 /// Show an image's manifest and config, or what is known of a container
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,7 +28,7 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
         return inspect_container(store, &args.image);
     }
     let reference = Reference::parse(&args.image)?;
-    let entry = store.find(&reference)?;
+    let entry = neither(&args.image, store.find(&reference))?;
     let image = store.image(&reference)?;
     // The config's own bytes: with what the specification doesn't know.
     let config: serde_json::Value = serde_json::from_slice(&image.config_bytes)

@@ -6,7 +6,7 @@ use corten_image::containers::{self, Container};
 use corten_image::store::gc::{BuildCache, Collected};
 use corten_image::{Context, Error, Reference, Result, Store};
 
-use super::containers::each;
+use super::containers::{each, neither};
 
 /// Remove containers, or images and the content that nothing else needs
 #[derive(clap::Args)]
@@ -42,7 +42,11 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
             super::print(name)
         }
         None => {
-            store.remove_name(&Reference::parse(name)?)?;
+            let removed = store.remove_name(&Reference::parse(name)?);
+            match args.image {
+                true => removed?,
+                false => neither(name, removed)?,
+            }
             images = true;
             Ok(())
         }

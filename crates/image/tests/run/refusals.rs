@@ -45,6 +45,11 @@ fn refusals() {
             (&["-p", "80"], "want [ADDRESS:]HOST:CONTAINER"),
             (&["--name", "a/b"], "container name \"a/b\""),
             (&["--name", "taken"], "is called taken already; rm it first"),
+            (
+                &["-w", "rel"],
+                "working directory \"rel\" is no absolute path",
+            ),
+            (&["-w", ""], "working directory \"\" is no absolute path"),
             (&["--hostname", "a b"], "host name \"a b\""),
             (&["--add-host", "x"], "want NAME:ADDRESS"),
             (&["--env-file", "/none"], "read /none: no such file"),
@@ -79,7 +84,15 @@ fn refusals() {
             (&["logs", "none"], "there is no container none"),
             (&["logs", "--since", "x", "taken"], "neither a time in UTC"),
             (&["ps", "--format", "x"], "unknown format \"x\""),
-            (&["rm", "none"], "image none is not in the store"),
+            (
+                &["rm", "none"],
+                "there is no container none, and image none is not in the store",
+            ),
+            (
+                &["inspect", "none"],
+                "there is no container none, and image none is not in the store",
+            ),
+            (&["rm", "--image", "taken"], "corten-image: image taken is"),
         ] {
             let found = world.run(args);
             assert!(found.err.contains(expected), "{args:?}: {}", found.err);
