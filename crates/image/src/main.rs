@@ -14,7 +14,7 @@ use corten_image::{Result, Store};
 
 /// Builds, stores and unpacks OCI images.
 #[derive(Parser)]
-#[command(name = "corten-image")]
+#[command(name = "corten-image", version)]
 struct Cli {
     /// Where images are kept: an OCI image layout (default: /var/lib/corten, or $XDG_DATA_HOME/corten for a user, ~/.local/share/corten where that is not set)
     #[arg(long, global = true, value_name = "DIR")]
