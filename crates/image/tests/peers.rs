@@ -158,6 +158,31 @@ fn our_own_formats_go_round() {
     }
 }
 
+/// An image that has no name is given none by the archive.
+#[test]
+fn an_image_without_a_name_goes_round() {
+    let (scratch, store) = bench("unnamed");
+    support::image(&store, "a", Compression::Gzip, &layers()).unwrap();
+    let image = store.image(&name("a")).unwrap();
+    let id = image.id().unwrap();
+    store.remove_name(&name("a")).unwrap();
+    let mut unnamed = image.descriptor.clone();
+    unnamed.set_annotations(None);
+    store
+        .keep_unnamed(&store.lease().unwrap(), &unnamed)
+        .unwrap();
+    for format in [Format::OciArchive, Format::OciLayout, Format::DockerArchive] {
+        let path = scratch.join(&format!("{format:?}"));
+        archive::export(&store, &name(id.as_str()), &path, format, &Progress::Silent).unwrap();
+        let other = Store::open(&scratch.join(&format!("store{format:?}"))).unwrap();
+        let imported = archive::import(&other, &path, None, &Progress::Silent).unwrap();
+        // After the file, that is.
+        let after = format!("{format:?}").to_lowercase();
+        assert_eq!(imported[0].names, [format!("{after}:latest")]);
+        assert_eq!(ids(&other.image(&name(&after)).unwrap()), ids(&image));
+    }
+}
+
 /// Every format that GNU tar writes, unpacked by us: the tree that it was made of.
 #[test]
 fn tars_of_gnu_tar() {

@@ -32,6 +32,12 @@ pub(super) fn import(
     progress: &Progress,
 ) -> Result<Vec<Found>> {
     let bytes = source.document("manifest.json")?;
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(
+            Error::unsupported("it is what skopeo calls dir:, which is not supported")
+                .remedy("copy it to oci-archive: first"),
+        );
+    }
     let items: Vec<Item> = serde_json::from_slice(&bytes)
         .map_err(|error| Error::corrupt(format!("manifest.json: {error}")))?;
     items

@@ -79,12 +79,11 @@ fn layout(
     let mut blobs = BTreeSet::new();
     collect(store, &entry.descriptor, &mut blobs, 0)?;
     let mut descriptor = entry.descriptor.clone();
-    let name = entry.name.unwrap_or_else(|| reference.key());
-    let tag = name.rsplit(':').next().unwrap_or_default().to_owned();
-    descriptor.set_annotations(Some(HashMap::from([
-        (REF_NAME.to_owned(), tag),
-        (IMAGE_NAME.to_owned(), name),
-    ])));
+    // What was found by its id is called nothing: whoever imports it would have an id of another image's form as a name.
+    descriptor.set_annotations(entry.name.map(|name| {
+        let tag = name.rsplit(':').next().unwrap_or_default().to_owned();
+        HashMap::from([(REF_NAME.to_owned(), tag), (IMAGE_NAME.to_owned(), name)])
+    }));
     // Through a value, whose maps are sorted.
     let manifest =
         serde_json::to_value(&descriptor).map_err(|error| Error::invalid(error.to_string()))?;
@@ -157,7 +156,6 @@ fn docker(
 ) -> Result<()> {
     let entry = store.find(reference)?;
     let image = Image::read(store, &entry.descriptor)?;
-    let name = entry.name.unwrap_or_else(|| reference.key());
     let config = format!("{}.json", image.id()?.hex());
     document(sink, &config, &image.config_bytes)?;
     let mut names = Vec::new();
@@ -181,14 +179,15 @@ fn docker(
     }
     let item = Item {
         config,
-        repo_tags: Some(vec![name.clone()]),
+        repo_tags: entry.name.clone().map(|name| vec![name]),
         layers: names,
     };
     let manifest =
         serde_json::to_vec(&[&item]).map_err(|error| Error::invalid(error.to_string()))?;
     document(sink, "manifest.json", &manifest)?;
     // What docker before 1.10 read; the id of its top layer stands for the image.
-    if let (Some((repository, tag)), Some(top)) = (name.rsplit_once(':'), image.layers.last()) {
+    let name = entry.name.as_deref().and_then(|name| name.rsplit_once(':'));
+    if let (Some((repository, tag)), Some(top)) = (name, image.layers.last()) {
         let tags = BTreeMap::from([(tag, top.diff_id.hex())]);
         let repositories = json!({ repository: tags });
         document(sink, "repositories", repositories.to_string().as_bytes())?;

@@ -33,6 +33,10 @@ pub fn run(store: &Store, args: &Args) -> Result<()> {
             )));
         }
     };
+    if args.path.as_os_str() == "-" {
+        return Err(Error::unsupported("standard output is not written to")
+            .remedy("name a file, ./- if it is called so"));
+    }
     let reference = Reference::parse(&args.image)?;
     archive::export(store, &reference, &args.path, format, &Progress::stderr())
 }
