@@ -33,7 +33,7 @@ fn one(work: &mut Work, text: &str) -> Result<()> {
     let dockerfile = dockerfile::parse(&format!("FROM scratch\n{text}\n"))
         .map_err(|error| Error::invalid(error.text))?;
     let [stage] = dockerfile.stages.as_slice() else {
-        return Err(Error::unsupported("FROM here"));
+        return Err(Error::unsupported("FROM has no place here"));
     };
     let [step] = stage.steps.as_slice() else {
         return Err(Error::invalid("a change is one instruction"));
@@ -47,7 +47,7 @@ fn one(work: &mut Work, text: &str) -> Result<()> {
         }
         // There is a flag for it.
         Instruction::Maintainer(_) => {
-            Err(Error::unsupported("MAINTAINER here").remedy("say --author"))
+            Err(Error::unsupported("MAINTAINER has no place here").remedy("say --author"))
         }
         // All that makes layers is refused there.
         instruction => settings::apply(work, instruction, dockerfile.escape),
@@ -99,11 +99,11 @@ mod tests {
         let changed = change(config.clone(), &both).unwrap().config;
         assert_eq!(changed.cmd.unwrap(), ["/bin/sh", "-c", "c d"]);
         for (bad, expected) in [
-            ("RUN x", "RUN here"),
-            ("COPY a /b", "COPY here"),
-            ("ARG x", "ARG here"),
+            ("RUN x", "RUN has no place here"),
+            ("COPY a /b", "COPY has no place here"),
+            ("ARG x", "ARG has no place here"),
             ("MAINTAINER me", "say --author"),
-            ("FROM x", "FROM here"),
+            ("FROM x", "FROM has no place here"),
             ("", "one instruction"),
             ("# nothing", "one instruction"),
             ("USER a\nUSER b", "one instruction"),

@@ -77,7 +77,12 @@ pub(super) fn apply(work: &mut Work, instruction: &Instruction, escape: char) ->
         Instruction::Shell(shell) => work.config.config.shell = Some(shell.clone()),
         Instruction::Maintainer(name) => work.config.author = Some(name.clone()),
         Instruction::Onbuild(trigger) => work.config.config.on_build.push(trigger.clone()),
-        other => return Err(Error::unsupported(format!("{} here", other.name()))),
+        other => {
+            return Err(Error::unsupported(format!(
+                "{} has no place here",
+                other.name()
+            )));
+        }
     }
     Ok(())
 }

@@ -349,7 +349,7 @@ fn names_changes_and_times() {
         ]);
         assert_eq!(world.ok(&["run", "--rm", "changed"]), "1000\n/etc\n1");
         let refused = |args: &[&str]| world.run(args).err;
-        assert!(refused(&["commit", "-c", "RUN x", "c", "y"]).contains("RUN here"));
+        assert!(refused(&["commit", "-c", "RUN x", "c", "y"]).contains("RUN has no place here"));
         assert!(refused(&["commit", "none", "y"]).contains("there is no container none"));
         assert!(refused(&["commit", "c", "Y"]).contains("path component"));
         // One that changed nothing has no layer more.
