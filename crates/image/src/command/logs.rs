@@ -6,7 +6,7 @@ use std::io::Write;
 
 use corten_image::containers::log::{Entry, LOG, LogReader, Stream};
 use corten_image::containers::{Container, watch::Watch};
-use corten_image::{Error, Result, Store};
+use corten_image::{Error, Kind, Result, Store};
 
 use super::containers::find;
 
@@ -80,7 +80,11 @@ fn follow(
 ) -> Result<()> {
     loop {
         // Asked first: what was written before the end is read after it.
-        let running = container.is_running()?;
+        let running = match container.is_running() {
+            // Run with --rm: what it wrote is still open.
+            Err(error) if error.kind() == Kind::NotFound => false,
+            running => running?,
+        };
         while let Some(entry) = reader.read()? {
             show(args, &entry)?;
         }

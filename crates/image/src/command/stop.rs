@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use corten_image::containers::Container;
+use corten_image::containers::last::LastWord;
 use corten_image::containers::lost::{end_now, wait_for_end};
 use corten_image::run::{Runtime, stop_signal};
 use corten_image::{Error, Kind, Result, Store};
@@ -96,8 +97,15 @@ pub fn kill(store: &Store, args: &KillArgs) -> Result<()> {
 pub fn wait(store: &Store, args: &WaitArgs) -> Result<()> {
     each(&args.containers, |name| {
         let container = find(store, name)?;
-        wait_for_end(&container, None)?;
-        let container = find(store, name)?;
+        let last = LastWord::of(&container)?;
+        let ended = wait_for_end(&container, None).and_then(|_| find(store, container.id()));
+        let container = match (ended, last.status()?) {
+            // One that was run with --rm.
+            (Err(error), Some(status)) if error.kind() == Kind::NotFound => {
+                return super::print(&status.to_string());
+            }
+            (ended, _) => ended?,
+        };
         let status = container.status()?;
         match status.exit_code {
             Some(code) => super::print(&code.to_string()),

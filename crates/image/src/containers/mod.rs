@@ -5,7 +5,8 @@
 //! containers/<id>/            appears complete, goes whole
 //!   container.json            what it is: image, layers, what was asked for; written once
 //!   status.json               how it is doing; replaced by who holds the lock
-//!   lock                      flock, exclusive: held by the container's supervisor and by the programs that it runs
+//!   lock                      flock, exclusive: held by the container's supervisor and by the programs that it runs; has the
+//!                             program's status at the end
 //!   upper/ work/ stubs/       the overlay: its changes, overlayfs' own, and mount points that the image may lack
 //!   pid                       the number of its first process
 //!   bundle/                   config.json, and where the overlay is mounted in the supervisor's mount namespace
@@ -17,6 +18,7 @@
 //! ```
 
 pub mod diff;
+pub mod last;
 pub mod log;
 pub mod lost;
 pub mod record;

@@ -14,7 +14,7 @@ use super::runtime::Runtime;
 use super::settings::{Network, Settings};
 use super::volumes;
 use crate::build::time;
-use crate::containers::{self, Container, State, Status, lost};
+use crate::containers::{self, Container, State, Status, last, lost};
 use crate::error::{Context, Error, Kind, Result};
 use crate::network::{self, Connected, Reserved, Wanted};
 use crate::overlay;
@@ -71,6 +71,7 @@ impl<'a> Life<'a> {
             ports: Vec::new(),
         };
         life.tell()?;
+        last::leave(&life.lock, None)?;
         match life.surround() {
             Ok(()) => Ok(life),
             Err(error) => Err(life.fail(error)),
@@ -214,6 +215,8 @@ impl<'a> Life<'a> {
         let trouble = trouble.or_else(|| put_away.as_ref().err().cloned());
         self.status.error = trouble.map(|error| error.to_string());
         self.tell()?;
+        // Who waits for one that is removed is told so, if nothing else.
+        let _ = last::leave(&self.lock, Some(exit_code));
         put_away?;
         rustix::io::fcntl_setfd(&self.lock, FdFlags::CLOEXEC).call("fcntl", || "F_SETFD".into())?;
         Ok(self.lock)

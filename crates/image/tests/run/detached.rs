@@ -207,6 +207,30 @@ fn terminals_and_open_input() {
     });
 }
 
+/// Who was there before hears how it ended.
+#[test]
+fn one_that_goes_is_waited_for() {
+    in_world(|world| {
+        let script = "sleep 1; echo last; exit 9";
+        world.ok(&[
+            "run", "-d", "--rm", "--name", "c", "base", "sh", "-c", script,
+        ]);
+        let spawn = |args: &[&str]| {
+            let mut command = world.command(args);
+            command
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let children = [spawn(&["wait", "c"]), spawn(&["logs", "-f", "c"])];
+        for (child, expected) in children.into_iter().zip(["9\n", "last\n"]) {
+            let found = crate::support::ran(child.wait_with_output().unwrap());
+            assert_eq!((found.code, found.out.as_str()), (Some(0), expected));
+        }
+        assert_eq!(world.ok(&["ps", "--all", "--quiet"]), "");
+    });
+}
+
 #[test]
 fn goes_by_itself() {
     in_world(|world| {
