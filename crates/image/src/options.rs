@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Values of options that `build` and `run` both have, read as docker reads them. Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -135,9 +136,32 @@ pub fn host(text: &str) -> Result<(String, IpAddr)> {
     }
 }
 
+/// Reads labels: `NAME[=VALUE]`.
+pub fn labels(texts: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for text in texts {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err(Error::invalid(format!("label {text:?} has no name")));
+        }
+        labels.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(labels)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_with_and_without_values() {
+        let owned = ["a=b=c", "a.b", "e="].map(str::to_owned);
+        let found: Vec<_> = labels(&owned).unwrap().into_iter().collect();
+        let expected = [("a", "b=c"), ("a.b", ""), ("e", "")];
+        assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        assert!(labels(&["=x".to_owned()]).is_err());
+        assert!(labels(&[String::new()]).is_err());
+    }
 
     #[test]
     fn sizes() {

@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// A label of the image
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
     /// An annotation of the manifest
     #[arg(long, value_name = "NAME=VALUE")]

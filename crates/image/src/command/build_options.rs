@@ -44,7 +44,7 @@ impl Args {
         }
         options.no_cache_for.clone_from(&self.no_cache_filter);
         options.surroundings = self.surroundings()?;
-        options.labels = pairs("--label", &self.label)?;
+        options.labels = options::labels(&self.label)?;
         options.annotations = self.annotations()?;
         for output in &self.output {
             options.outputs.push(Output::parse(output)?);

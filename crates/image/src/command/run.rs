@@ -2,7 +2,6 @@
 //! `run`: a container of an image. Needs root. In the foreground it ends with the program's status, or 125 if there was
 //! none.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -187,7 +186,7 @@ impl Args {
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
             limits: self.limits()?,
-            labels: self.labels()?,
+            labels: options::labels(&self.label)?,
             network,
             ports,
             hosts: each(&self.add_host, options::host)?,
@@ -239,18 +238,6 @@ impl Args {
                 .transpose()?,
             ulimits: options::ulimits(&self.ulimit)?,
         })
-    }
-
-    fn labels(&self) -> Result<BTreeMap<String, String>> {
-        let mut labels = BTreeMap::new();
-        for label in &self.label {
-            let (name, value) = label.split_once('=').unwrap_or((label, ""));
-            if name.is_empty() {
-                return Err(Error::invalid(format!("label {label:?} has no name")));
-            }
-            labels.insert(name.to_owned(), value.to_owned());
-        }
-        Ok(labels)
     }
 
     fn set_security(&self, settings: &mut Settings) -> Result<()> {
