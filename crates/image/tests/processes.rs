@@ -457,6 +457,34 @@ fn status_signals_and_errors() {
     bench.assert_swept();
 }
 
+/// A store is founded by whoever comes first, and is the others' as well.
+#[test]
+fn several_found_a_store_at_once() {
+    for round in 0..20 {
+        let bench = Bench::new(&format!("found-{round}"));
+        let children: Vec<_> = (0..6).map(|_| bench.spawn(&["list"])).collect();
+        for child in children {
+            assert_success(&child.wait_with_output().unwrap());
+        }
+    }
+}
+
+/// In a directory of something else nothing is made.
+#[test]
+fn a_directory_that_is_no_store_stays_as_it_is() {
+    let bench = Bench::new("none");
+    std::fs::create_dir(&bench.store).unwrap();
+    std::fs::write(bench.store.join("mine"), "").unwrap();
+    let output = bench.run(&["list"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = text(&output.stderr);
+    assert!(
+        text.contains("it holds \"mine\" and no oci-layout"),
+        "{text}"
+    );
+    assert_eq!(bench.count(""), 1);
+}
+
 /// Nobody is told that `head` has had enough.
 #[test]
 fn output_that_nobody_reads() {

@@ -136,11 +136,11 @@ impl Store {
                 stat.st_uid
             )));
         }
-        let tmp = files::make_dir(&root, "tmp")?;
         match files::read_file(&root, "oci-layout", 4096)? {
             Some(bytes) => check_layout(&bytes)?,
-            None => Self::found(&root, &tmp)?,
+            None => Self::found(&root)?,
         }
+        let tmp = files::make_dir(&root, "tmp")?;
         let blobs = files::make_dir(&root, "blobs")?;
         Ok(Self {
             blobs: files::make_dir(&blobs, "sha256")?,
@@ -160,26 +160,41 @@ impl Store {
     }
 
     /// Makes a new store of a directory that holds nothing yet but `tmp` and locks.
-    fn found(root: &OwnedFd, tmp: &OwnedFd) -> Result<()> {
+    fn found(root: &OwnedFd) -> Result<()> {
+        // Before anything is made there: it may be somebody's directory of something else.
+        Self::refuse_strangers(root)?;
+        let tmp = &files::make_dir(root, "tmp")?;
         // As a lease does: no sweep takes the temporary files.
         let _lease = Lock::wait(root.as_fd(), "gc.lock", How::Shared)?;
         let _founding = Lock::wait(root.as_fd(), "index.lock", How::Exclusive)?;
-        for name in files::names(root.as_fd())? {
-            if !matches!(
-                name.to_bytes(),
-                b"tmp" | b"gc.lock" | b"index.lock" | b"index.json" | b"oci-layout"
-            ) {
-                return Err(Error::invalid(format!(
-                    "it is no image store: it holds {} and no oci-layout",
-                    files::shown(name.as_c_str())
-                )));
-            }
+        if let Some(bytes) = files::read_file(root, "oci-layout", 4096)? {
+            // Another process has founded it meanwhile.
+            return check_layout(&bytes);
         }
         if files::read_file(root, "index.json", DOCUMENT_CAP)?.is_none() {
             files::replace_file(root.as_fd(), tmp.as_fd(), "index.json", index::EMPTY)?;
         }
         // Last, so that a directory with an oci-layout has an index.
         files::replace_file(root.as_fd(), tmp.as_fd(), "oci-layout", LAYOUT)
+    }
+
+    fn refuse_strangers(root: &OwnedFd) -> Result<()> {
+        for name in files::names(root.as_fd())? {
+            if !matches!(
+                name.to_bytes(),
+                b"tmp" | b"gc.lock" | b"index.lock" | b"index.json" | b"oci-layout"
+            ) {
+                // Another process that founds it makes that before all else.
+                if files::read_file(root, "oci-layout", 4096)?.is_some() {
+                    return Ok(());
+                }
+                return Err(Error::invalid(format!(
+                    "it is no image store: it holds {} and no oci-layout",
+                    files::shown(name.as_c_str())
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Does not wait for the disk any more when blobs and layers are added. After a power cut those that were added last may
