@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// Where containers are, as those of other engines.
 const SLICE: &str = "machine.slice";
 
+/// Where runtimes ask systemd.
+const BUS: &str = "/run/dbus/system_bus_socket";
+
 /// The manager of a container's cgroups.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CgroupManager {
@@ -39,11 +42,13 @@ impl CgroupManager {
         }
     }
 
-    /// systemd where the machine was booted with it (sd_booted(3)) and its cgroups are v2 alone.
+    /// systemd where the machine was booted with it (sd_booted(3)) and has a system bus, and its cgroups are v2 alone.
     pub fn of_host() -> Self {
         let root = cgroup_fs::filesystem_at(Path::new("/sys/fs/cgroup"));
         match root {
-            Ok(Some(CGROUP2_SUPER_MAGIC)) if is_booted() => Self::Systemd,
+            Ok(Some(CGROUP2_SUPER_MAGIC)) if is_booted() && Path::new(BUS).exists() => {
+                Self::Systemd
+            }
             _ => Self::Cgroupfs,
         }
     }
