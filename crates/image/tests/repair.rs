@@ -378,12 +378,41 @@ fn without_a_sound_manifest_the_layer_is_unpacked_anew() {
         .path()
         .join("sums")
         .join(bench.image.layers[0].chain_id.hex());
-    for spoil in [remove as fn(&Path), truncate, |path| flip(path, 20)] {
+    let spoils: [fn(&Path); 6] = [
+        remove,
+        truncate,
+        |path| flip(path, 20),
+        |path| {
+            remove(path);
+            std::fs::create_dir(path).unwrap();
+        },
+        |path| {
+            remove(path);
+            link_to("/etc/passwd", path).unwrap();
+        },
+        |path| {
+            remove(path);
+            let (kind, mode) = (rustix::fs::FileType::Fifo, 0o600);
+            let mode = rustix::fs::Mode::from_raw_mode(mode);
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+        },
+    ];
+    for spoil in spoils {
         spoil(&sums);
         remove(&bench.tree(0).join("d/large"));
         assert_eq!(bench.repair(0).unwrap(), 1);
         assert_eq!(bench.damages(0), BTreeMap::new());
         assert!(bench.tree(0).join("d/large").exists());
+    }
+    let tree = bench.tree(0);
+    for no_tree in [
+        (|path| std::fs::write(path, "").unwrap()) as fn(&Path),
+        |path| link_to("/etc", path).unwrap(),
+    ] {
+        std::fs::remove_dir_all(&tree).unwrap();
+        no_tree(&tree);
+        assert_eq!(bench.repair(0).unwrap(), 1);
+        assert_eq!(bench.damages(0), BTreeMap::new());
     }
 }
 

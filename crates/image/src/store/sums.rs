@@ -2,11 +2,12 @@
 //! The manifests of unpacked layers, and what is done by them.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use corten_sys::Call;
+use corten_sys::{Call, Errno};
 use rustix::fs::{Mode, OFlags};
 
 use super::{LayerDir, Lease, Scratch, Store, files};
@@ -83,13 +84,19 @@ impl Store {
         let Some(layer) = layers.last() else {
             return Ok(Vec::new());
         };
-        let Some(dir) = self.layer_dir(lease, &layer.chain_id)? else {
-            return Ok(Vec::new());
+        let dir = match self.layer_dir(lease, &layer.chain_id) {
+            Ok(Some(dir)) => dir,
+            Ok(None) => return Ok(Vec::new()),
+            // A link, a file: nobody uses that as a layer.
+            Err(error) if matches!(error.errno(), Some(Errno::NOTDIR | Errno::LOOP)) => {
+                return self.unpack_anew(lease, None, layers, progress);
+            }
+            Err(error) => return Err(error),
         };
         let should = match self.read_sums(&layer.chain_id) {
             Ok(should) => should,
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => {
-                return self.unpack_anew(lease, dir, layers, progress);
+            Err(error) if is_damage(&error) => {
+                return self.unpack_anew(lease, Some(dir), layers, progress);
             }
             Err(error) => return Err(error),
         };
@@ -120,25 +127,34 @@ impl Store {
         }
     }
 
+    /// Unpacks the last of `layers` in the place of `dir`, or of what stands there and is no directory.
     fn unpack_anew(
         &self,
         lease: &Lease,
-        dir: LayerDir,
+        dir: Option<LayerDir>,
         layers: &[Layer],
         progress: &Progress,
     ) -> Result<Vec<Damage>> {
-        self.alone_with(&dir)?;
+        let Some((layer, below)) = layers.split_last() else {
+            return Ok(Vec::new());
+        };
+        if let Some(dir) = &dir {
+            self.alone_with(dir)?;
+        }
         // First: a tree of which nothing is known is better than none.
-        for layer in layers {
-            let is_last = layer.chain_id == *dir.chain_id();
-            if is_last || !self.layer_is_there(&layer.chain_id)? {
-                self.open_blob(&layer.digest, layer.size)
-                    .and_then(|blob| blob.finish())
-                    .context("it has no sound manifest, and can't be unpacked anew")?;
+        let sound = |layer: &Layer| {
+            self.open_blob(&layer.digest, layer.size)
+                .and_then(|blob| blob.finish())
+                .context("it has no sound manifest, and can't be unpacked anew")
+        };
+        sound(layer)?;
+        for below in below {
+            if !self.layer_is_there(&below.chain_id)? {
+                sound(below)?;
             }
         }
-        let name = std::ffi::CString::new(dir.chain_id().hex())
-            .map_err(|_| Error::invalid("name with NUL"))?;
+        let name =
+            CString::new(layer.chain_id.hex()).map_err(|_| Error::invalid("name with NUL"))?;
         self.remove_layer(&name)?;
         drop(dir);
         self.layer_dirs(lease, layers, Limits::default(), progress)?;
@@ -168,6 +184,19 @@ impl Store {
             }
         }
     }
+}
+
+/// Whether there is no manifest to go by: it is gone, can't be read, or is something else.
+fn is_damage(error: &Error) -> bool {
+    let kinds = [Kind::NotFound, Kind::Corrupt, Kind::Invalid];
+    let errnos = [
+        Errno::LOOP,
+        Errno::NXIO,
+        Errno::IO,
+        Errno::UCLEAN,
+        Errno::BADMSG,
+    ];
+    kinds.contains(&error.kind()) || error.errno().is_some_and(|errno| errnos.contains(&errno))
 }
 
 /// What the extractor announced, with the digests that came of it.
