@@ -473,6 +473,26 @@ fn nothing_is_mended_out_of_a_damaged_blob_or_under_a_user() {
 }
 
 #[test]
+fn two_repairs_at_once_take_turns() {
+    if !is_root("two_repairs_at_once_take_turns") {
+        return;
+    }
+    let bench = Bench::new("repair-turns");
+    for _ in 0..20 {
+        truncate(&bench.tree(0).join("d/large"));
+        let mended = std::thread::scope(|scope| {
+            let threads = [
+                scope.spawn(|| bench.repair(0)),
+                scope.spawn(|| bench.repair(0)),
+            ];
+            threads.map(|thread| thread.join().unwrap().unwrap())
+        });
+        // The time of the directory stays.
+        assert_eq!(mended.iter().sum::<usize>(), 1, "{mended:?}");
+    }
+}
+
+#[test]
 fn more_files_are_mended_than_a_process_may_have_open() {
     if !is_root("more_files_are_mended_than_a_process_may_have_open") {
         return;

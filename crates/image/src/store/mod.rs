@@ -14,11 +14,11 @@
 //! caches/<digest>.<n>/                          what RUN --mount=type=cache sees
 //! tmp/<random>                                  everything that is not finished; swept when nobody holds its lock
 //! tmp/partial-<hex>                             of that a blob that the next pull goes on with; swept when it is old
-//! locks/<chain id>  index.lock  gc.lock         flock, as names.lock (containers' names)
+//! locks/<chain id>  index.lock  gc.lock         flock, as names.lock (containers' names) and repair.lock
 //! reserve                                       blocks to give up, so that a full disk can still be cleaned up
 //! ```
 //!
-//! Lock order: gc.lock, then locks/ from the bottom of a chain to its top, then index.lock. names.lock is
+//! Lock order: gc.lock, repair.lock, then locks/ from the bottom of a chain to its top, then index.lock. names.lock is
 //! taken under gc.lock alone; a container's own lock before gc.lock.
 
 mod arrivals;

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use corten_sys::{Call, Errno};
 use rustix::fs::{Mode, OFlags};
 
+use super::lock::{How as LockedAs, Lock};
 use super::{LayerDir, Lease, Scratch, Store, files};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
@@ -84,6 +85,8 @@ impl Store {
         let Some(layer) = layers.last() else {
             return Ok(Vec::new());
         };
+        // Before the layer's own: of two that repair it one would take the other for a container.
+        let _turn = Lock::wait(self.root(), "repair.lock", LockedAs::Exclusive)?;
         let dir = match self.layer_dir(lease, &layer.chain_id) {
             Ok(Some(dir)) => dir,
             Ok(None) => return Ok(Vec::new()),
