@@ -461,6 +461,9 @@ fn random_item(random: &mut Random) -> Item {
     if random.below(12) == 0 {
         entry.path = [&entry.path[..], b"/", &[b'n'; 255]].concat();
     }
+    if random.below(12) == 0 {
+        entry.path = [b"d/c/b/a/", &entry.path[..]].concat();
+    }
     if matches!(entry.kind, EntryKind::Hardlink(_)) {
         return (entry, content);
     }

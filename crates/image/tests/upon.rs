@@ -11,10 +11,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use corten_image::layer::Compression;
+use corten_image::layer::{Compression, Diff, LayerWriter};
+use corten_image::overlay::{self, Workspace};
 use corten_image::progress::Progress;
 use corten_image::tar::{Entry, EntryKind, Limits, Time};
 use corten_image::{Image, Reference, Result, Store};
@@ -383,6 +385,108 @@ fn remove(path: &Path) {
         true => std::fs::remove_dir_all(path).unwrap(),
         false => std::fs::remove_file(path).unwrap(),
     }
+}
+
+/// What people see of a tree: no inodes, and no counts, which overlayfs has by layer.
+fn contents(tree: &Path) -> BTreeMap<String, String> {
+    let seen = support::picture(tree).into_iter();
+    let plain = seen.filter(|(path, _)| path != "/").map(|(path, line)| {
+        let words = line.split(' ').enumerate();
+        let kept = words.filter(|(at, word)| *at != 3 || !word.ends_with('x'));
+        let words: Vec<&str> = kept.map(|(_, word)| word).collect();
+        (path, words.join(" "))
+    });
+    plain.collect()
+}
+
+#[test]
+fn what_changes_upon_such_a_layer_is_a_layer() {
+    if !is_root("what_changes_upon_such_a_layer_is_a_layer") {
+        return;
+    }
+    overlay::private_namespace().unwrap();
+    let bench = Bench::new("upon-changes");
+    let mut layers = below();
+    layers.push(vec![
+        hardlink("h", "d/f"),
+        file("dd/e/through", b"a link"),
+        file("d/.wh.f2", b""),
+        file("d/e/.wh.second", b""),
+        file("gone", b"came again"),
+        dir("new"),
+        file("new/f", b"f"),
+    ]);
+    bench.unpack(&layers).unwrap();
+    let image = bench.image();
+    let lease = bench.store.lease().unwrap();
+    let (limits, silent) = (Limits::default(), &Progress::Silent);
+    let dirs = || {
+        bench
+            .store
+            .layer_dirs(&lease, &image.layers, limits, silent)
+    };
+    let scratch = || bench.store.scratch(&lease).unwrap();
+    let target = bench.store.path().parent().unwrap().join("merged");
+    std::fs::create_dir(&target).unwrap();
+
+    let workspace = Workspace::new(scratch(), dirs().unwrap()).unwrap();
+    let mount = workspace.mount().unwrap();
+    overlay::attach(mount.as_fd(), &target).unwrap();
+    std::fs::write(target.join("h"), "changed").unwrap();
+    std::fs::write(target.join("d/f2"), "again").unwrap();
+    std::fs::remove_file(target.join("d/e/through")).unwrap();
+    std::fs::remove_dir_all(target.join("new")).unwrap();
+    std::fs::hard_link(target.join("gone"), target.join("d/gone")).unwrap();
+    let expected = contents(&target);
+    rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH).unwrap();
+    drop(mount);
+    let mut writer = LayerWriter::new(&bench.store, &lease, Compression::Plain).unwrap();
+    workspace
+        .append_changes(&Diff::default(), &mut writer)
+        .unwrap();
+    let written = writer.finish().unwrap();
+    drop(workspace);
+
+    let mut descriptors = image.manifest.layers().clone();
+    descriptors.push(written.descriptor);
+    let mut diff_ids: Vec<String> = image
+        .layers
+        .iter()
+        .map(|it| it.diff_id.to_string())
+        .collect();
+    diff_ids.push(written.diff_id.to_string());
+    support::name_image(&bench.store, &lease, "test:1", &diff_ids, descriptors).unwrap();
+    let image = bench.image();
+    let flat = bench.store.path().parent().unwrap().join("flat");
+    std::fs::create_dir(&flat).unwrap();
+    let root = std::fs::File::open(&flat).unwrap();
+    corten_image::unpack::flat(&bench.store, &image, root.as_fd(), limits, silent).unwrap();
+    assert_eq!(contents(&flat), expected);
+
+    // The trees are as good in another place.
+    let dirs = bench
+        .store
+        .layer_dirs(&lease, &image.layers, limits, silent)
+        .unwrap();
+    let copies = bench.store.path().parent().unwrap().join("copies");
+    std::fs::create_dir(&copies).unwrap();
+    let mut lowers = Vec::new();
+    for (number, dir) in dirs.iter().enumerate().rev() {
+        let copy = copies.join(number.to_string());
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .args([dir.path(), &copy])
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        lowers.push(copy.display().to_string());
+    }
+    let options = format!("lowerdir={}", lowers.join(":"));
+    let options = std::ffi::CString::new(options).unwrap();
+    let flags = rustix::mount::MountFlags::RDONLY;
+    rustix::mount::mount("overlay", &target, "overlay", flags, options.as_c_str()).unwrap();
+    assert_eq!(contents(&target), expected);
+    rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH).unwrap();
 }
 
 #[test]
