@@ -95,6 +95,7 @@ impl<'a> Extractor<'a> {
     pub fn apply<R: BufRead>(&mut self, tar: &mut Reader<R>) -> Result<()> {
         self.made = (self.layout == Layout::Flat && self.applied > 0).then(Made::new);
         self.applied += 1;
+        self.parents.begin();
         while let Some(entry) = tar.next()? {
             self.entry(&entry, tar)
                 .with_context(|| format!("entry {}", entry.shown()))?;

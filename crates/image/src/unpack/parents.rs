@@ -76,7 +76,7 @@ pub struct Parents<'a> {
     /// Directories that were made for marks of deleted entries: without layers below that have them, they are not there.
     marks: BTreeSet<Vec<u8>>,
     is_for_mark: bool,
-    /// Bytes of the paths of directories that were made, against [`IMPLICIT`].
+    /// Bytes of the paths of directories that this layer made so, against [`IMPLICIT`].
     made: usize,
     /// Whether there may be directories that look as they shall in the end already.
     finished: bool,
@@ -112,6 +112,11 @@ impl<'a> Parents<'a> {
     /// The root of the tree.
     pub fn root(&self) -> BorrowedFd<'a> {
         self.root
+    }
+
+    /// Another layer: it has bounds of its own.
+    pub fn begin(&mut self) {
+        self.made = 0;
     }
 
     /// Something is about to be made or removed in `parent`. What is made there shall not have a default ACL of it.
