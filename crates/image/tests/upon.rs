@@ -510,6 +510,49 @@ fn directories_that_no_entry_describes_are_bounded() {
 }
 
 #[test]
+fn what_hard_links_copy_is_bounded() {
+    if !is_root("what_hard_links_copy_is_bounded") {
+        return;
+    }
+    let content: &'static [u8] = vec![1; 300_000].leak();
+    let limits = Limits {
+        bytes: 1 << 20,
+        ..Limits::default()
+    };
+    for (count, fits) in [(3, true), (4, false)] {
+        let bench = Bench::new("upon-copies");
+        let mut layers = vec![vec![file("f", content)]];
+        for number in 0..count {
+            // Of one file, or of what the layer itself has, a second name is free.
+            let second = format!("h{number}");
+            let third = format!("i{number}");
+            layers.push(vec![
+                hardlink(&second, "f"),
+                hardlink(&third, "f"),
+                hardlink(&format!("j{number}"), &second),
+            ]);
+        }
+        image(&bench.store, "test:1", Compression::Plain, &layers).unwrap();
+        let layers = bench.image().layers;
+        let lease = bench.store.lease().unwrap();
+        let unpacked = bench
+            .store
+            .layer_dirs(&lease, &layers, limits, &Progress::Silent);
+        match fits {
+            true => drop(unpacked.unwrap()),
+            false => {
+                let error = unpacked.unwrap_err();
+                assert_eq!(error.kind(), corten_image::Kind::Limit);
+                assert!(
+                    error.to_string().contains("hard links copy too much"),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn many_layers_need_no_more_open_files_than_there_are() {
     if !is_root("many_layers_need_no_more_open_files_than_there_are") {
         return;

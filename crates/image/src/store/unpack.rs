@@ -70,6 +70,8 @@ impl Store {
         let mut waiting = work.iter();
         let mut settled = Vec::new();
         let mut below: Vec<OwnedFd> = Vec::new();
+        // Of all layers together: a hundred small ones may each copy all that is below.
+        let mut copies = limits.bytes;
         for tree in trees {
             if let Some(tree) = tree {
                 below.push(tree);
@@ -77,7 +79,7 @@ impl Store {
             }
             let Some(work) = waiting.next() else { break };
             let (tree, known) = self
-                .settle(work, &below, limits, progress)
+                .settle(work, &below, &mut copies, limits, progress)
                 .with_context(|| format!("unpack layer {}", work.layer.digest))?;
             settled.push((work, tree.try_clone()?, known));
             below.push(tree);
@@ -101,6 +103,7 @@ impl Store {
         &self,
         work: &Work<'_>,
         below: &[OwnedFd],
+        copies: &mut u64,
         limits: Limits,
         progress: &Progress,
     ) -> Result<(OwnedFd, Known)> {
@@ -114,7 +117,7 @@ impl Store {
         });
         match settled {
             Err(error) if needs_order(&error) => {
-                let tree = self.unpack_upon(work, &below, limits, progress)?;
+                let tree = self.unpack_upon(work, &below, copies, limits, progress)?;
                 Ok((tree, Known::default()))
             }
             settled => settled,

@@ -15,11 +15,12 @@ use crate::tar::Limits;
 use crate::unpack::{Extractor, Layout, metadata};
 
 impl Store {
-    /// Makes the tree of `work` anew upon the layers `below` (bottom first).
+    /// Makes the tree of `work` anew upon the layers `below` (bottom first), of which it may copy `copies` bytes.
     pub(super) fn unpack_upon(
         &self,
         work: &Work<'_>,
         below: &[BorrowedFd<'_>],
+        copies: &mut u64,
         limits: Limits,
         progress: &Progress,
     ) -> Result<OwnedFd> {
@@ -42,24 +43,27 @@ impl Store {
         let mount =
             overlay::merged(&top_first, Some(writable)).context("mount the layers below")?;
         let root = files::open_dir(&mount, ".")?;
-        self.apply(work, Extractor::upon(root.as_fd()), limits, progress)?;
+        let extractor = Extractor::upon(root.as_fd(), *copies);
+        *copies = self.apply(work, extractor, limits, progress)?;
         Ok(tree)
     }
 
+    /// Says how many bytes may still be copied.
     fn apply(
         &self,
         work: &Work<'_>,
         mut extractor: Extractor<'_>,
         limits: Limits,
         progress: &Progress,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let label = format!("unpack {} in order", work.layer.digest.short());
         let task = progress.bytes(label, work.layer.size);
         let mut reader = LayerReader::open(self, work.layer, limits, Some(task.clone()))?;
         extractor.apply(&mut reader.tar)?;
+        let copies = extractor.copies_left();
         extractor.finish()?;
         reader.finish()?;
         task.done("");
-        Ok(())
+        Ok(copies)
     }
 }

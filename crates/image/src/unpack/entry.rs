@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use super::extract::Extractor;
 use super::metadata::{self, Owners};
 use super::parents::{Parent, lstat, mkdir, shown};
+use super::whiteout::Made;
 use super::{Layout, path, whiteout};
 use crate::error::{Context, Error, Result};
 use crate::store::files;
@@ -159,6 +160,13 @@ impl Extractor<'_> {
         {
             return Ok(());
         }
+        let is_made = |made: &Made| made.contains(&(source.inode, Box::from(*name)));
+        if let Some(upon) = &mut self.upon
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && !self.made.as_ref().is_some_and(is_made)
+        {
+            upon.count(&stat)?;
+        }
         // SECURITY: without AT_SYMLINK_FOLLOW a link is linked, not what it points to.
         let create = || {
             rustix::fs::linkat(
@@ -177,6 +185,11 @@ impl Extractor<'_> {
                 )));
             }
             made => made?,
+        }
+        if let Some(upon) = &mut self.upon {
+            // The copy of a file with several names has another inode.
+            let copy = lstat(parent.fd.as_fd(), leaf)?;
+            upon.copied.insert(copy.st_ino);
         }
         if self.announce.is_some() {
             self.announced.push((parent.path_of(leaf), None));

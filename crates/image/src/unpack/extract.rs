@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entries of a layer become files.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 use corten_sys::Call;
+use rustix::fs::Stat;
 
 use super::birth::Birth;
 use super::later::Later;
@@ -17,12 +19,38 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::layer::pipeline::Announce;
 use crate::tar::{Entry, EntryKind, Reader};
 
+/// What is copied of the layers below: overlayfs copies a file of theirs that gets another name.
+pub(super) struct Upon {
+    /// So many bytes more may be.
+    copies_left: u64,
+    /// Inodes that are counted.
+    pub(super) copied: HashSet<u64>,
+}
+
+impl Upon {
+    /// Counts a file of the layers below that is about to be copied.
+    pub(super) fn count(&mut self, file: &Stat) -> Result<()> {
+        if !self.copied.insert(file.st_ino) {
+            return Ok(());
+        }
+        let size = u64::try_from(file.st_size).unwrap_or_default();
+        let too_much = || {
+            Error::new(
+                Kind::Limit,
+                "hard links copy too much of the layers below it",
+            )
+        };
+        self.copies_left = self.copies_left.checked_sub(size).ok_or_else(too_much)?;
+        Ok(())
+    }
+}
+
 /// Applies layers to a tree: in the flat layout all of an image one after the other, in the overlay layout one.
 pub struct Extractor<'a> {
     pub(super) parents: Parents<'a>,
     pub(super) layout: Layout,
-    /// Whether directories of the layers below look as they shall already.
-    pub(super) is_upon: bool,
+    /// In a tree that has the layers below already, whose directories look as they shall.
+    pub(super) upon: Option<Upon>,
     pub(super) owners: Owners,
     pub(super) birth: Birth,
     pub(super) announce: Option<Announce>,
@@ -57,7 +85,10 @@ impl<'a> Extractor<'a> {
     pub(crate) fn upon(root: BorrowedFd<'a>) -> Self {
         let parents = Parents::upon(root, Layout::Flat);
         Self {
-            is_upon: true,
+            upon: Some(Upon {
+                copies_left: copies,
+                copied: HashSet::new(),
+            }),
             ..Self::with(parents, Layout::Flat, Birth::UNKNOWN, 1)
         }
     }
@@ -70,7 +101,7 @@ impl<'a> Extractor<'a> {
         Self {
             parents,
             layout,
-            is_upon: false,
+            upon: None,
             owners,
             birth,
             announce: None,
@@ -101,6 +132,11 @@ impl<'a> Extractor<'a> {
                 .with_context(|| format!("entry {}", entry.shown()))?;
         }
         Ok(())
+    }
+
+    /// How many bytes of the layers below the layers above may still copy.
+    pub(crate) fn copies_left(&self) -> u64 {
+        self.upon.as_ref().map_or(0, |upon| upon.copies_left)
     }
 
     /// Before something is made or removed in `parent`.

@@ -38,7 +38,7 @@ impl Extractor<'_> {
         if dir.is_from_below() {
             return metadata::restore_dir(fd.as_fd(), &dir.entry);
         }
-        if self.is_upon {
+        if self.upon.is_some() {
             metadata::remove_other_xattrs(fd.as_fd(), &dir.entry)?;
         }
         metadata::set_file(fd.as_fd(), &dir.entry, self.owners, &mut self.skipped)
