@@ -38,7 +38,7 @@ mod run;
 pub(crate) mod runtime;
 mod schedule;
 mod secrets;
-mod settings;
+pub(crate) mod settings;
 mod source;
 mod stage;
 pub(crate) mod stubs;

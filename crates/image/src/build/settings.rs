@@ -136,7 +136,7 @@ fn ports_of(text: &str) -> Result<Vec<String>> {
 }
 
 /// A number of a signal, or a name with or without SIG.
-fn check_signal(text: &str) -> Result<()> {
+pub fn check_signal(text: &str) -> Result<()> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
         "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",

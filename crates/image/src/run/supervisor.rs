@@ -17,6 +17,7 @@ use corten_sys::{Call, Errno};
 
 use super::life::Life;
 use super::settings::Stdin;
+use crate::build::settings::check_signal;
 use crate::containers::log::{LogWriter, Stream};
 use crate::containers::{self, Container};
 use crate::error::{Context, Error, Kind, Result};
@@ -210,12 +211,13 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The signal that the image wants to be stopped with.
+/// The signal that the image wants to be stopped with. One that there isn't is none, as with docker: the container must
+/// be stopped somehow.
 pub fn stop_signal(config: &oci_spec::image::ImageConfiguration) -> &str {
     let config = config.config().as_ref();
     config
         .and_then(|config| config.stop_signal().as_deref())
-        .filter(|signal| !signal.is_empty())
+        .filter(|signal| check_signal(signal).is_ok())
         .unwrap_or("TERM")
 }
 
@@ -348,6 +350,30 @@ impl Running<'_> {
         }
         for number in ended.into_iter().rev() {
             self.parts.outputs.remove(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_signals() {
+        for (wanted, expected) in [
+            ("\"SIGUSR1\"", "SIGUSR1"),
+            ("\"10\"", "10"),
+            ("\"SIGRTMIN+3\"", "SIGRTMIN+3"),
+            ("\"\"", "TERM"),
+            ("\"SIGNOPE\"", "TERM"),
+            ("null", "TERM"),
+        ] {
+            let text = format!(
+                r#"{{"architecture": "amd64", "os": "linux", "rootfs": {{"type": "layers", "diff_ids": []}},
+                     "config": {{"StopSignal": {wanted}}}}}"#
+            );
+            let config = serde_json::from_str(&text).unwrap();
+            assert_eq!(stop_signal(&config), expected);
         }
     }
 }
