@@ -10,6 +10,7 @@ use rustix::io::FdFlags;
 
 use super::document::{self, Host};
 use super::given;
+use super::places;
 use super::runtime::Runtime;
 use super::settings::{Network, Settings};
 use super::volumes;
@@ -90,7 +91,7 @@ impl<'a> Life<'a> {
     fn surround(&mut self) -> Result<()> {
         let settings = &self.container.record().settings;
         let dir = self.container.dir();
-        check_sources(settings)?;
+        places::check_sources(settings)?;
         files::make_dir(dir, "runtime")?;
         files::remove_tree(dir, c"pid")?;
         let bundle = files::make_dir(dir, "bundle")?;
@@ -176,6 +177,7 @@ impl<'a> Life<'a> {
             network: matches!(settings.network, Network::Named(_)).then_some(pinned.as_path()),
         };
         let root = files::open_dir(rustix::fs::CWD, &rootfs)?;
+        places::check_targets(&settings, root.as_fd())?;
         let mut document = document::document(&image.config, root.as_fd(), &settings, &host)?;
         volumes::keep(
             &mut document,
@@ -257,21 +259,6 @@ pub fn wanted<'a>(id: &'a str, settings: &'a Settings, own_dir: &'a Path) -> Opt
             ports: &settings.ports,
         }),
     }
-}
-
-/// Refuses what would mount something that is not there.
-pub fn check_sources(settings: &Settings) -> Result<()> {
-    for mount in &settings.mounts {
-        if let Some(source) = &mount.source
-            && let Err(error) = std::fs::metadata(source)
-        {
-            return Err(Error::from(error)
-                .context(format!("look at {}", source.display()))
-                .context(format!("mount on {}", mount.destination))
-                .remedy("what is mounted must exist: nothing is made on the host"));
-        }
-    }
-    Ok(())
 }
 
 /// The directory of what the network needs to be taken away.

@@ -15,6 +15,7 @@ mod hold;
 mod life;
 pub mod limits;
 pub mod mounts;
+mod places;
 mod process;
 mod runtime;
 pub mod seccomp;
@@ -102,7 +103,7 @@ fn check(store: &Store, settings: &Settings) -> Result<()> {
     if let Some(name) = &settings.changes.hostname {
         check_hostname(name)?;
     }
-    life::check_sources(settings)?;
+    places::check_sources(settings)?;
     let own = life::own_networks(store);
     match life::wanted("", settings, &own) {
         Some(wanted) => network::check(&wanted)?,

@@ -186,6 +186,12 @@ fn process_flags() {
                 "hostname; cat /etc/hostname; tail -n1 /etc/hosts; echo $HOSTNAME",
                 "h\nh\n127.0.0.1\th\nh",
             ),
+            // What is mounted upon is what another mount has there.
+            (
+                &["--tmpfs", "/etc", "--tmpfs", "/etc/passwd"],
+                "ls -d /etc/passwd/.",
+                "/etc/passwd/.",
+            ),
             (&["-e", "HOSTNAME=mine"], "echo $HOSTNAME", "mine"),
             (
                 &["--add-host", "db:10.0.0.9", "--dns", "9.9.9.9"],

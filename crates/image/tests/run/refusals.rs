@@ -14,6 +14,18 @@ fn refusals() {
                 "look at /none: no such file or directory; what is mounted must exist",
             ),
             (
+                &["--rm", "-v", "/tmp:/etc/passwd"],
+                "mount on /etc/passwd: /tmp is a directory, and the container has a file there",
+            ),
+            (
+                &["--rm", "-v", "/bin/busybox:/etc"],
+                "mount on /etc: /bin/busybox is no directory, and the container has one there",
+            ),
+            (
+                &["--rm", "--tmpfs", "/bin/sh"],
+                "mount on /bin/sh: memory is a directory, and the container has a file there",
+            ),
+            (
                 &["-v", "vol:/x"],
                 "\"vol\" is no absolute path of the host; there are no named volumes",
             ),
