@@ -80,9 +80,9 @@ impl<'a> Extractor<'a> {
         Ok(Self::with(Parents::new(root, layout), layout, birth, 0))
     }
 
-    /// Goes on in the flat layout in a `root` that has the layers before already, however they came there. What they
-    /// have said of directories that this one says nothing of, stays.
-    pub(crate) fn upon(root: BorrowedFd<'a>) -> Self {
+    /// Goes on in the flat layout in a `root`, an overlay, that has the layers before already. What they have said of
+    /// directories that this one says nothing of, stays. Hard links may copy so many bytes of them.
+    pub(crate) fn upon(root: BorrowedFd<'a>, copies: u64) -> Self {
         let parents = Parents::upon(root, Layout::Flat);
         Self {
             upon: Some(Upon {
