@@ -81,7 +81,7 @@ fn lose(container: &Container, lock: &Lock, status: Status) -> Result<Settled> {
         pid: None,
         finished: Some(time::rfc3339(time::now())),
         exit_code: None,
-        error: Some("its supervisor was killed".to_owned()),
+        error: Some("its supervisor was killed, or could not write how it ended".to_owned()),
         ..status
     };
     container.set_status(lock, &lost)?;
