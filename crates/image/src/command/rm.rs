@@ -31,6 +31,9 @@ pub struct PruneArgs {
     /// Empty the build's cache as well
     #[arg(long)]
     build_cache: bool,
+    /// Remove images that have no name as well
+    #[arg(long)]
+    unnamed: bool,
 }
 
 /// Removes containers and names, then what only those names led to.
@@ -98,6 +101,9 @@ fn remove(store: &Store, container: Container, force: bool) -> Result<()> {
 
 /// Removes what nothing leads to.
 pub fn prune(store: &Store, args: &PruneArgs) -> Result<()> {
+    if args.unnamed {
+        store.remove_unnamed()?;
+    }
     collect(
         store,
         match args.build_cache {

@@ -196,6 +196,12 @@ impl Store {
         }
     }
 
+    /// Removes all that have no name.
+    pub fn remove_unnamed(&self) -> Result<()> {
+        let _lease = self.lease()?;
+        self.change_index(|manifests| manifests.retain(|entry| name_of(entry).is_some()))
+    }
+
     pub(super) fn read_index(&self) -> Result<ImageIndex> {
         let read = || {
             let bytes = files::read_file(self.root(), "index.json", DOCUMENT_CAP)?

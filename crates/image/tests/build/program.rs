@@ -130,10 +130,23 @@ fn an_image_without_a_name_is_found_by_its_id() {
     }
     let id = std::fs::read_to_string(file).unwrap();
     assert_eq!(bench.image(&id).id().unwrap().as_str(), id);
+    let entries = || {
+        let entries = bench.store.entries().unwrap();
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.name.is_some());
+        (named.len(), unnamed.len())
+    };
     // The same once more is the same entry.
-    let unnamed = bench.store.entries().unwrap();
-    let unnamed = unnamed.iter().filter(|entry| entry.name.is_none());
-    assert_eq!(unnamed.count(), 1);
+    assert_eq!(entries(), (1, 1));
+    let prune = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corten-image"));
+        command.arg("--store").arg(bench.store.path()).arg("prune");
+        assert!(command.args(flags).output().unwrap().status.success());
+    };
+    prune(&[]);
+    assert_eq!(entries(), (1, 1));
+    prune(&["--unnamed"]);
+    assert_eq!(entries(), (1, 0));
 }
 
 #[test]
