@@ -452,7 +452,7 @@ fn nothing_is_mended_out_of_a_damaged_blob_or_under_a_user() {
     let user = bench.store.layer_dir(&lease, chain).unwrap().unwrap();
     let error = bench.repair(0).unwrap_err().to_string();
     assert!(
-        error.contains("a container uses the layer; stop it"),
+        error.contains("a container or a verify uses the layer; wait"),
         "{error}"
     );
     drop(user);

@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use corten_sys::{Call, Errno};
 use rustix::fs::{Mode, OFlags};
@@ -28,6 +29,10 @@ const SUMS: &str = "sums";
 const CAP: u64 = 1 << 30;
 /// A round mends what the one before could not see: the other names of a file whose first one was replaced.
 const ROUNDS: usize = 3;
+
+/// How often, and how far apart, a layer is tried that somebody uses.
+const LOOKS: u32 = 50;
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Store {
     /// Writes the manifest of `tree` beside it, to be placed with it.
@@ -170,9 +175,16 @@ impl Store {
     /// Running containers have the layer locked, and mounts are written down; a change under a mounted overlay would be
     /// undefined.
     fn alone_with(&self, dir: &LayerDir) -> Result<()> {
-        if !dir.make_exclusive()? {
-            return Err(Error::new(Kind::System, "a container uses the layer")
-                .remedy("stop it, and try again"));
+        let mut looks = 0..LOOKS;
+        while !dir.make_exclusive()? {
+            // Who verifies it, or starts a program just now, is done in a moment; a container is not.
+            if looks.next().is_none() {
+                return Err(
+                    Error::new(Kind::System, "a container or a verify uses the layer")
+                        .remedy("wait for its end, or stop it, and try again"),
+                );
+            }
+            std::thread::sleep(LOOK);
         }
         // Who mounts now waits for the lock.
         let mounted = mounts::list(self)?;
