@@ -461,7 +461,8 @@ fn what_is_named_often_is_read_once() {
     for entry in store.entries().unwrap() {
         assert!(mend.entry(&entry).unwrap().is_empty());
     }
-    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    // Else it takes minutes, and not a moment.
+    assert!(start.elapsed().as_secs() < 100, "{:?}", start.elapsed());
 }
 
 fn patched(mut block: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {

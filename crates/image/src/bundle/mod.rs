@@ -194,7 +194,8 @@ fn args(image: &Config, changes: &Changes) -> Result<Vec<String>> {
         args.extend(image.cmd().iter().flatten().cloned());
     }
     if args.is_empty() {
-        return Err(Error::invalid("the image names no command").remedy("name its program with --entrypoint"));
+        return Err(Error::invalid("the image names no command")
+            .remedy("name its program with --entrypoint"));
     }
     if args[0].is_empty() {
         return Err(Error::invalid("the command is empty"));

