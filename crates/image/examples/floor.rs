@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The least that unpacking an image into one directory per layer can cost: each blob read and hashed, decompressed, hashed
 //! again, and written, on as many threads as there are processors; nothing checked, nothing merged, nothing made durable.
-//! What measures unpackers runs it beside them: `floor LAYOUT DIRECTORY`, for gzip layers of an OCI layout with one image.
+//! What measures unpackers runs it beside them: `floor LAYOUT DIRECTORY`, for gzip layers of an OCI layout with one image,
+//! which is the measurer's own: at anything unexpected it stops with a panic.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Unpacks a layer upon those below it, entry by entry as one tree has them, and leaves it to overlayfs what of that is the
-//! layer. For the few whose meaning depends on the order of their entries; all others are unpacked without those below.
+//! layer. For the few whose meaning depends on the order of their entries; all others are unpacked without those below. Needs
+//! CAP_SYS_ADMIN for the overlay, which is attached nowhere: it goes with the process.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One entry becomes a file.
+//! One entry becomes a file, link, node or directory, in the place of what had its name.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -114,13 +114,7 @@ impl Extractor<'_> {
             )
         };
         self.create(parent, leaf, "symlink", create)?;
-        metadata::set_special(
-            parent.fd.as_fd(),
-            leaf,
-            entry,
-            self.owners,
-            &mut self.skipped,
-        )
+        self.dress(parent, leaf, entry)
     }
 
     pub(super) fn hardlink(
@@ -222,14 +216,14 @@ impl Extractor<'_> {
         let create =
             || rustix::fs::mknodat(&parent.fd, OsStr::from_bytes(leaf), kind, mode, number);
         self.create(parent, leaf, "mknod", create)?;
-        metadata::set_special(
-            parent.fd.as_fd(),
-            leaf,
-            entry,
-            self.owners,
-            &mut self.skipped,
-        )?;
+        self.dress(parent, leaf, entry)?;
         metadata::set_special_mode(parent.fd.as_fd(), leaf, entry.mode)
+    }
+
+    /// Owner, attributes and time of what can't be opened.
+    fn dress(&mut self, parent: &Parent, leaf: &[u8], entry: &Entry) -> Result<()> {
+        let at = parent.fd.as_fd();
+        metadata::set_special(at, leaf, entry, self.owners, &mut self.skipped)
     }
 
     /// Makes `leaf`, in place of what has that name.

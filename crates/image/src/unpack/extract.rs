@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Entries of a layer become files.
+//! Applies a layer's entries to a tree in their order: what each is, what it deletes, and what waits for the end. How one
+//! becomes a file is in `entry`, the end in `finish`.
 
 use std::collections::HashSet;
 use std::io::BufRead;

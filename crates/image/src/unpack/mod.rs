@@ -6,6 +6,9 @@
 //!   `/etc` mean what they mean in a container), and held as an fd;
 //! - the last component is never followed: every call on it is an `*at` with NOFOLLOW, or on the fd that O_EXCL gave.
 //!
+//! A layer of the overlay layout is unpacked alone, and `settle`d when those below it are there; one for which that can't be
+//! right says so, and is unpacked upon them by the store.
+//!
 //! Runs with the caller's privileges: as root owners and devices are made, as a user all belongs to the user.
 
 mod birth;
