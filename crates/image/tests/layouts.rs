@@ -313,6 +313,18 @@ fn cases() -> Vec<Case> {
             ],
             &[],
         ),
+        (
+            "a link through a directory that only a deletion needs",
+            vec![
+                vec![file("c", b"")],
+                vec![
+                    file("f/.wh.x", b""),
+                    symlink("a", "f/.."),
+                    file("a/.wh.c", b""),
+                ],
+            ],
+            &["/a", "/c"],
+        ),
         ("no entries", vec![vec![], vec![]], &[]),
     ]
 }
